@@ -1,0 +1,1 @@
+//! Mounts of the root filesystem as data.

@@ -1,0 +1,1 @@
+//! linux.seccomp as a BPF program.

@@ -1,0 +1,1 @@
+//! bpf(2), for the device filter of cgroup v2.

@@ -1,0 +1,1 @@
+//! Processes: clone3(2), pidfds, capabilities, keyrings, scheduling.
