@@ -14,7 +14,6 @@ use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits};
 use super::program::{Go, Program, become_program};
 use super::protocol::{Channel, Message, Tag};
 use crate::cgroups::Cgroup;
-use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::{NAMESPACES, Namespace, NamespacesPlan};
 use crate::plan::process::ProcessPlan;
@@ -193,7 +192,7 @@ impl Child<'_> {
 
     fn set_up(&self) -> Result<RootDir> {
         let exec = self.exec;
-        init::start_afresh()?;
+        init::start_afresh(&self.channel)?;
         join_cgroups(&self.task_files)?;
         if !self.flags.is_empty() {
             setns(exec.init_pidfd, self.flags).context("cannot enter the container's namespaces")?;
@@ -209,10 +208,7 @@ impl Child<'_> {
         let root = RootDir::current()?;
 
         if exec.process.terminal {
-            let pty = console::open_pty(&root, exec.process.console_size)?;
-            self.channel.send_fd(Tag::Console, "", pty.master.as_raw_fd())?;
-            drop(pty.master);
-            console::make_stdio(pty.peer)?;
+            init::open_terminal(&root, exec.process.console_size, &self.channel)?;
         }
         if let Some(personality) = exec.personality {
             sys::set_personality(personality).context("cannot set the personality")?;

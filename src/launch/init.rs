@@ -2,9 +2,11 @@
 //! `#1 .. #8` are those of [`super::parent`].
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::sched::unshare;
 use nix::sys::{prctl, signal::Signal};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{setsid, write};
 
 use super::namespaces::{self, Join};
@@ -69,7 +71,7 @@ pub fn run(init: Init<'_>, prepared: Prepared) -> ! {
 /// Everything but what the process itself loses and becomes.
 fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     let plan = init.plan;
-    start_afresh()?;
+    start_afresh(&init.channel)?;
 
     // #2 the parent has written our id mappings
     if plan.namespaces.makes(Namespace::User) {
@@ -103,20 +105,17 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     if plan.process.as_ref().is_some_and(|process| process.terminal) {
         // #5 the master of our terminal goes to whoever looks at it
         let size = plan.process.as_ref().and_then(|process| process.console_size);
-        let pty = console::open_pty(mounted.root(), size)?;
-        init.channel.send_fd(Tag::Console, "", pty.master.as_raw_fd())?;
-        drop(pty.master);
+        let peer = open_terminal(mounted.root(), size, &init.channel)?;
         if plan.rootfs.setup_dev {
-            crate::rootfs::bind_tty_over(mounted.root(), pty.peer.as_fd(), "dev/console")?;
+            crate::rootfs::bind_tty_over(mounted.root(), peer.as_fd(), "dev/console")?;
         }
-        console::make_stdio(pty.peer)?;
     }
     name_host(plan)?;
     write_sysctls(plan, &init.proc)?;
     // After the sysctls: /proc/sys is about to become read-only.
     let root = mounted.finish(&plan.rootfs)?;
     if let Some(personality) = plan.personality {
-        crate::sys::process::set_personality(personality)
+        sys::set_personality(personality)
             .context("cannot set config.json: linux.personality")?;
     }
     if init.new_keyring {
@@ -126,15 +125,40 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     Ok(root)
 }
 
+/// Makes a terminal in the container's devpts, sends its master to the parent, and takes the
+/// other end as stdio and controlling terminal; gives that end.
+pub(super) fn open_terminal(
+    root: &RootDir,
+    size: Option<(u16, u16)>,
+    channel: &Channel,
+) -> Result<OwnedFd> {
+    let pts = root.open_dir(Path::new("/dev/pts")).context("a terminal needs /dev/pts")?;
+    let pty = console::open_pty_in(&pts)?;
+    if let Some(size) = size {
+        console::set_size(&pty.master, size)?;
+    }
+    channel.send_fd(Tag::Console, "", pty.master.as_raw_fd())?;
+    console::make_controlling(&pty.peer)?;
+    console::use_as_stdio(&pty.peer)?;
+    Ok(pty.peer)
+}
+
 fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
 /// Nothing of the caller's signals or session reaches the program; if the runtime dies before
 /// we are ready, so do we.
-pub(super) fn start_afresh() -> Result<()> {
+pub(super) fn start_afresh(channel: &Channel) -> Result<()> {
     die_with_parent()?;
     sys::reset_signals();
+    let warnings = channel.try_clone()?;
+    crate::logging::forward(Some(Box::new(move |text| {
+        // A warning that nobody can be given is dropped.
+        let _ = warnings.send_text(Tag::Warning, text);
+    })));
+    // The caller's must not decide the modes of what is made in the root.
+    umask(Mode::from_bits_truncate(0o022));
     setsid().context("cannot start a session")?;
     Ok(())
 }

@@ -96,13 +96,16 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
 /// Closes every descriptor but those that the program keeps and those that the wait needs, which
 /// all close on exec (CVE-2024-21626). Their owners in this process never run again.
 fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
+    crate::logging::forward(None);
     let mut keep = vec![program.channel.as_raw_fd(), program.proc.as_fd().as_raw_fd()];
     if let Go::Gate(gate) = &program.go {
         keep.extend(gate.descriptors());
     }
     let first = 3 + program.preserve_fds;
     sys::close_all_but(first, &mut keep).context("cannot close descriptors")?;
-    sys::cloexec_from(first).context("cannot close descriptors on exec")
+    sys::cloexec_from(first).context("cannot close descriptors on exec")?;
+    // A createContainer hook has set close-on-exec on everything.
+    sys::keep_on_exec(3, program.preserve_fds).context("cannot keep descriptors open")
 }
 
 fn wait_and_exec(
@@ -120,6 +123,10 @@ fn wait_and_exec(
     })?;
     let (hooks, state) = &program.start_hooks;
     hooks::run(hooks, state)?;
+    if !hooks.is_empty() {
+        // Running hooks sets close-on-exec on everything.
+        sys::keep_on_exec(3, program.preserve_fds).context("cannot keep descriptors open")?;
+    }
     let errno = match nix::unistd::execve(&path, &process.args, &env) {
         Ok(never) => match never {},
         Err(errno) => errno,
@@ -183,9 +190,10 @@ fn find(process: &ProcessPlan, env: &[CString]) -> Result<CString> {
         };
     }
     let path = env.iter().rev().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+    let path: &[u8] = path.unwrap_or_default();
     let mut denied = None;
-    for dir in path.unwrap_or(b"").split(|byte| *byte == b':').filter(|_| !name.is_empty()) {
-        let dir = if dir.is_empty() { b"." } else { dir };
+    for dir in path.split(|byte| *byte == b':').filter(|_| !name.is_empty()) {
+        let dir: &[u8] = if dir.is_empty() { b"." } else { dir };
         let file = PathBuf::from(OsStr::from_bytes(dir)).join(OsStr::from_bytes(name.as_bytes()));
         match executable(&file) {
             Ok(()) => {

@@ -28,7 +28,7 @@ pub struct ExecFlags<'a> {
     /// `--apparmor`
     pub apparmor: Option<&'a str>,
     /// `--no-new-privs`
-    pub no_new_privs: bool,
+    pub no_new_privs: Option<bool>,
     /// `--cap`, added to the container's.
     pub caps: &'a [String],
 }
@@ -71,7 +71,7 @@ impl ProcessPlan {
         if let Some(profile) = flags.apparmor {
             plan.apparmor_profile = Some(profile.to_owned());
         }
-        plan.no_new_privileges |= flags.no_new_privs;
+        plan.no_new_privileges = flags.no_new_privs.unwrap_or(plan.no_new_privileges);
         for name in flags.caps {
             let bit = capability_bit(name).ok_or_else(|| {
                 Fault::bad_input(format!("--cap {name:?}: no such capability"))

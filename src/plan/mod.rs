@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxPersonalityDomain, Spec};
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
 
 use crate::error::Result;
 use hooks::HooksPlan;
@@ -86,14 +86,14 @@ impl ContainerPlan {
                 Some(profile) => Some(seccomp::compile(profile)?),
                 None => None,
             },
-            hooks: HooksPlan::build(spec.hooks().as_ref()),
+            hooks: HooksPlan::build(
+                spec.hooks().as_ref(),
+                spec.process().as_ref().and_then(|p| p.env().as_deref()).unwrap_or_default(),
+            ),
             hostname: name(spec.hostname(), "config.json: hostname")?,
             domainname: name(spec.domainname(), "config.json: domainname")?,
             sysctls,
-            personality: linux.and_then(|l| l.personality().as_ref()).map(|p| match p.domain() {
-                LinuxPersonalityDomain::PerLinux => PER_LINUX,
-                LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
-            }),
+            personality: personality(linux),
         })
     }
 
@@ -110,6 +110,14 @@ impl ContainerPlan {
     pub fn state_json(&self, status: &str, pid: i32) -> String {
         state_json(&self.id, status, pid, &self.bundle, &self.annotations)
     }
+}
+
+/// `linux.personality` for personality(2).
+pub fn personality(linux: Option<&Linux>) -> Option<u32> {
+    linux.and_then(|linux| linux.personality().as_ref()).map(|p| match p.domain() {
+        LinuxPersonalityDomain::PerLinux => PER_LINUX,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    })
 }
 
 /// See [`ContainerPlan::state_json`].

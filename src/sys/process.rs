@@ -112,6 +112,14 @@ pub fn close_all_but(first: u32, keep: &mut [RawFd]) -> Sys<()> {
     close(from, u32::MAX)
 }
 
+/// Clears close-on-exec on `count` descriptors from `first` on.
+pub fn keep_on_exec(first: u32, count: u32) -> Sys<()> {
+    (first..first.saturating_add(count)).try_for_each(|fd| {
+        // SAFETY: only clears a flag.
+        check(unsafe { libc::fcntl(fd as RawFd, libc::F_SETFD, 0) }.into()).map(drop)
+    })
+}
+
 /// execveat(2) of the file that `fd` is open on.
 pub fn fexecve(fd: BorrowedFd<'_>, args: &[CString], env: &[CString]) -> Errno {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
