@@ -107,6 +107,40 @@ fn no_field_of_the_spec_is_lost() {
     assert_eq!(serde_json::to_value(&resources).unwrap(), config["linux"]["resources"]);
 }
 
+/// The crate would take an array for an object, by the order of its fields.
+#[test]
+fn an_array_is_not_an_object() {
+    fn objects(value: &Value, at: String, found: &mut Vec<String>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(map) => {
+                found.push(at.clone());
+                map.iter().map(|(key, v)| (key.replace('/', "~1"), v)).collect()
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect()
+            }
+            _ => return,
+        };
+        for (step, child) in children {
+            objects(child, format!("{at}/{step}"), found);
+        }
+    }
+    let config = fixture("every-field");
+    let mut all = Vec::new();
+    objects(&config, String::new(), &mut all);
+    assert!(all.len() > 40, "{all:?}");
+    for pointer in all {
+        let mut changed = config.clone();
+        let values = changed.pointer(&pointer).unwrap().as_object().unwrap().values().cloned();
+        let values: Vec<Value> = values.collect();
+        *changed.pointer_mut(&pointer).unwrap() = json!(values);
+        assert!(
+            bundle::parse_spec(&changed.to_string()).is_err(),
+            "{pointer}: taken as {values:?}"
+        );
+    }
+}
+
 #[test]
 fn all_faults_come_at_once() {
     let dir = bundle_dir();
@@ -132,6 +166,12 @@ fn general() {
         (&[("/ociVersion", json!("0.5.0-dev"))], "ociVersion: 0.5.0-dev is not supported"),
         (&[("/root", json!(null))], "root: required"),
         (&[("/root", json!({}))], "root.path: required"),
+        (&[("/root", json!(["rootfs"]))], "root: must be an object, not an array"),
+        (
+            &[("/linux/namespaces/0/type", json!("\u{1b}[2J"))],
+            "linux.namespaces[0].type: unknown variant `\\u{1b}[2J`, expected one of `mount`, \
+             `cgroup`, `uts`, `ipc`, `user`, `pid`, `network`, `time`",
+        ),
         (&[("/root/path", json!("x"))], "root.path: no such file or directory: ROOT/x"),
         (&[("/root/path", json!("hosts"))], "root.path: not a directory: ROOT/hosts"),
         (&[("/root/path", json!("rootfs\u{0}"))], "root.path: holds a NUL byte"),

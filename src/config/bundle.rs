@@ -10,7 +10,7 @@ use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::faults::Faults;
+use super::faults::{Faults, printable};
 use super::repair;
 use crate::error::{Fault, Result, errno_text};
 
@@ -116,7 +116,7 @@ fn wrong_type(file: &str, error: &serde_path_to_error::Error<serde_json::Error>)
     let field = path.trim_end_matches(".?").trim_matches('.');
     let what = error.inner().to_string().replace("path string", "a string");
     let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
-    Fault::bad_input(format!("{file}: {at}{what}"))
+    Fault::bad_input(printable(&format!("{file}: {at}{what}")))
 }
 
 #[cfg(test)]

@@ -71,11 +71,22 @@ impl Faults {
 }
 
 fn line(entry: &Entry) -> String {
-    if entry.field.is_empty() {
-        entry.what.clone()
-    } else {
-        format!("{}: {}", entry.field, entry.what)
+    let at = if entry.field.is_empty() { String::new() } else { format!("{}: ", entry.field) };
+    printable(&format!("{at}{}", entry.what))
+}
+
+/// `text` with its control characters escaped: what a file says must not move the cursor of the
+/// person who reads the message.
+pub(super) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
     }
+    safe
 }
 
 #[cfg(test)]
@@ -86,6 +97,7 @@ mod tests {
     #[test]
     fn one_and_several() {
         assert!(Faults::default().into_result("config.json").is_ok());
+        assert_eq!(printable("\u{1b}[2J\r\n\u{e4}"), "\\u{1b}[2J\\r\\n\u{e4}");
 
         let mut one = Faults::default();
         one.unsupported("linux.intelRdt", "not supported yet");

@@ -58,6 +58,57 @@ const SPEC_REQUIRED: &Fields = &[
     ("linux.personality", &["domain"]),
 ];
 
+/// Where objects stand. The crate would also take an array there, its elements in the order of
+/// the crate's fields.
+const PROCESS_OBJECTS: &[&str] = &[
+    "user",
+    "consoleSize",
+    "capabilities",
+    "rlimits.*",
+    "scheduler",
+    "ioPriority",
+    "execCPUAffinity",
+];
+const RESOURCES_OBJECTS: &[&str] = &[
+    "devices.*",
+    "memory",
+    "cpu",
+    "pids",
+    "blockIO",
+    "blockIO.weightDevice.*",
+    "blockIO.throttleReadBpsDevice.*",
+    "blockIO.throttleWriteBpsDevice.*",
+    "blockIO.throttleReadIOPSDevice.*",
+    "blockIO.throttleWriteIOPSDevice.*",
+    "hugepageLimits.*",
+    "network",
+    "network.priorities.*",
+    "rdma.*",
+];
+const SPEC_OBJECTS: &[&str] = &[
+    "process",
+    "root",
+    "mounts.*",
+    "mounts.*.uidMappings.*",
+    "mounts.*.gidMappings.*",
+    "hooks",
+    "hooks.*.*",
+    "linux",
+    "linux.namespaces.*",
+    "linux.uidMappings.*",
+    "linux.gidMappings.*",
+    "linux.timeOffsets.*",
+    "linux.devices.*",
+    "linux.netDevices.*",
+    "linux.resources",
+    "linux.seccomp",
+    "linux.seccomp.syscalls.*",
+    "linux.seccomp.syscalls.*.args.*",
+    "linux.intelRdt",
+    "linux.memoryPolicy",
+    "linux.personality",
+];
+
 /// Sections for other systems; they say nothing to a runtime on Linux.
 const OTHER_PLATFORMS: [&str; 5] = ["freebsd", "solaris", "vm", "windows", "zos"];
 
@@ -67,6 +118,7 @@ pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
     if let Value::Object(spec) = value {
         spec.retain(|section, _| !OTHER_PLATFORMS.contains(&section.as_str()));
     }
+    objects(value, "", SPEC_OBJECTS, faults);
     unset(value, SPEC_UNSET);
     fill(value, SPEC_FILLED);
     require(value, "", SPEC_REQUIRED, faults);
@@ -82,6 +134,7 @@ pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
 /// A `process` object that stands at `at` of `file`.
 pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faults) {
     drop_nulls(value);
+    objects(value, at, PROCESS_OBJECTS, faults);
     unset(value, PROCESS_UNSET);
     fill(value, PROCESS_FILLED);
     require(value, at, PROCESS_REQUIRED, faults);
@@ -108,6 +161,7 @@ pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faul
 /// A `resources` object that stands at `at`.
 pub(super) fn resources(value: &mut Value, at: &str, faults: &mut Faults) {
     drop_nulls(value);
+    objects(value, at, RESOURCES_OBJECTS, faults);
     unset(value, RESOURCES_UNSET);
     require(value, at, RESOURCES_REQUIRED, faults);
     // The crate reads `pids: {}` as a limit of 0, which is a real limit. Dropped: where there
@@ -138,6 +192,16 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(drop_nulls),
         _ => {}
+    }
+}
+
+fn objects(value: &mut Value, at: &str, ways: &[&str], faults: &mut Faults) {
+    for way in ways {
+        each(value, at, way, &mut |value, at| {
+            if value.is_array() {
+                faults.bad(at, "must be an object, not an array");
+            }
+        });
     }
 }
 

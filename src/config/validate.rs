@@ -190,7 +190,7 @@ fn oci_version(facts: &Facts<'_>, faults: &mut Faults) {
 
 fn newer_minor_version(facts: &Facts<'_>) -> Vec<String> {
     let version = facts.spec.version();
-    let newer = semver(version).is_some_and(|(_, minor)| minor > MINOR);
+    let newer = semver(version).is_some_and(|(major, minor)| major == MAJOR && minor > MINOR);
     let text =
         format!("ociVersion: {version} is newer than {SPEC_VERSION}: what it adds is ignored");
     newer.then_some(text).into_iter().collect()

@@ -80,7 +80,7 @@ pub(super) fn id_mappings(facts: &Facts<'_>, faults: &mut Faults) {
             Origin::New if list.is_empty() => faults.bad_hint(
                 field,
                 "required with a new user namespace",
-                format!("as {{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}} in {name}"),
+                "as [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]",
             ),
             Origin::New => mapping_list(&field, list, faults),
             Origin::Joined(path) if differs(path, name, list) => faults.bad_hint(
