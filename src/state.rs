@@ -20,8 +20,10 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Pid, Uid, UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups::CgroupPlan;
 use crate::error::{Context, Fault, Kind, Result};
 use crate::plan::hooks::HooksPlan;
+use crate::plan::resources::ResourcesPlan;
 use crate::sys::process::pidfd_open;
 
 /// The record itself.
@@ -93,15 +95,17 @@ pub struct State {
     /// See [`Phase`].
     pub phase: Phase,
     /// Its control groups, as planned.
-    pub cgroup: serde_json::Value,
+    pub cgroup: CgroupPlan,
     /// The limits in force, with what `update` changed.
-    pub resources: serde_json::Value,
+    pub resources: ResourcesPlan,
     /// Each namespace of its own by its name in config.json, with the path of a joined one.
     pub namespaces: BTreeMap<String, PathBuf>,
     /// Mounts made in the host's mount namespace, in the order in which they were made.
     pub host_mounts: Vec<PathBuf>,
     /// The hooks that `start` and `delete` run.
     pub hooks: HooksPlan,
+    /// False with `--no-new-keyring`: `exec` makes none either.
+    pub new_keyring: bool,
 }
 
 impl State {
