@@ -1,1 +1,4 @@
 //! Control groups.
+mod device_filter;
+mod dir;
+mod paths;
