@@ -38,6 +38,12 @@ impl Dir {
         Ok(Dir { fd, path: self.path.join(name) })
     }
 
+    /// The same directory once more.
+    pub fn again(&self) -> nix::Result<Dir> {
+        let fd = openat(&self.fd, ".", Self::FLAGS, Mode::empty())?;
+        Ok(Dir { fd, path: self.path.clone() })
+    }
+
     /// The directory above. Groups never move to another parent, so this is where we came from.
     pub fn parent(&self) -> nix::Result<Dir> {
         let fd = openat(&self.fd, "..", Self::FLAGS, Mode::empty())?;
@@ -124,8 +130,7 @@ pub(super) fn write_once(fd: &OwnedFd, value: &str) -> nix::Result<()> {
 /// is left out. Takes one descriptor however deep the tree is: a container with a writable
 /// cgroup mount decides on the depth.
 pub(super) fn walk(top: &Dir, visit: &mut dyn FnMut(&Dir) -> nix::Result<()>) -> nix::Result<()> {
-    let mut current = top.child(OsStr::new("."))?;
-    current.path.clone_from(&top.path);
+    let mut current = top.again()?;
     visit(&current)?;
     let mut waiting = vec![current.groups(usize::MAX)?];
     while let Some(names) = waiting.last_mut() {
