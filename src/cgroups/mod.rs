@@ -133,6 +133,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes host user `uid` the owner of the v2 group, so that the container can divide it up.
+    /// For containers with a new cgroup namespace and a writable mount of /sys/fs/cgroup only
+    /// (spec config-linux.md "Cgroup ownership"). Nothing happens where v1 is mounted: v1 groups
+    /// cannot be given away safely.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        match self.groups.as_slice() {
+            [only] if only.plan.version == Version::V2 => make::delegate(&only.dir, uid),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets every limit of a new container. Errors name the file, the value and the field.
     pub fn apply(&self, resources: &ResourcesPlan) -> Result<()> {
         limits::apply(self, resources, limits::Moment::Create)
@@ -313,3 +324,5 @@ fn processes_of(dir: &Dir, found: &mut BTreeSet<i32>) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_v2;
