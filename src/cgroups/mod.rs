@@ -228,12 +228,11 @@ impl Cgroup {
     /// path below the container's own groups, or `CONTROLLER[,CONTROLLER...]:PATH` for v1 (the
     /// other hierarchies keep the container's own). Without any, and where the v2 group cannot
     /// hold processes since it gives controllers to groups below, the v2 group of `init`.
-    pub fn for_exec(plan: &CgroupPlan, subs: &[String], init: i32) -> Result<Cgroup> {
-        let own = Cgroup::open(plan)?;
+    pub fn for_exec(self, subs: &[String], init: i32) -> Result<Cgroup> {
         if subs.is_empty() {
-            return own.beside(init);
+            return self.beside(init);
         }
-        let mut wanted: Vec<Option<&Path>> = vec![None; own.groups.len()];
+        let mut wanted: Vec<Option<&Path>> = vec![None; self.groups.len()];
         for sub in subs {
             let (controllers, path) = match sub.split_once(':') {
                 Some((controllers, path)) => (Some(controllers), path),
@@ -252,7 +251,7 @@ impl Cgroup {
                 break;
             };
             for controller in controllers.split(',') {
-                let at = own.groups.iter().position(|g| {
+                let at = self.groups.iter().position(|g| {
                     g.plan.controllers.iter().any(|c| !controller.is_empty() && c == controller)
                 });
                 let slot = at.and_then(|at| wanted.get_mut(at));
@@ -267,7 +266,7 @@ impl Cgroup {
                 *slot = Some(path);
             }
         }
-        own.groups
+        self.groups
             .into_iter()
             .zip(wanted)
             .map(|(group, sub)| match sub {

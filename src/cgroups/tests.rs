@@ -412,7 +412,7 @@ fn killed_with_all_below_even_when_frozen() {
         for file in ["cpuset.cpus", "cpuset.mems"] {
             fs::write(fixture.path("cpuset").join("sub").join(file), "0").unwrap();
         }
-        let sub = Cgroup::for_exec(&fixture.plan, &["sub".to_owned()], 0).unwrap();
+        let sub = Cgroup::open(&fixture.plan).unwrap().for_exec(&["sub".to_owned()], 0).unwrap();
         fixture.run(&sub, "exec sleep 60");
         let start = Instant::now();
         while cgroup.processes(true).unwrap().len() != 4 {
@@ -469,9 +469,10 @@ fn exec_into_groups_below() {
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
     fs::create_dir(fixture.path("pids").join("sub")).unwrap();
     let init = fixture.run(&cgroup, "exec sleep 60");
-    let sub = Cgroup::for_exec(&fixture.plan, &["pids,memory:/sub".to_owned()], init);
+    let sub = Cgroup::open(&fixture.plan).unwrap().for_exec(&["pids,memory:/sub".to_owned()], init);
     assert!(format!("{:#}", sub.unwrap_err()).contains("cannot open cgroup"), "memory has none");
-    let sub = Cgroup::for_exec(&fixture.plan, &["pids:sub".to_owned()], init).unwrap();
+    let sub =
+        Cgroup::open(&fixture.plan).unwrap().for_exec(&["pids:sub".to_owned()], init).unwrap();
     let pid = fixture.run(&sub, "exec sleep 60");
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let own = format!("/{}", fixture.path("pids").file_name().unwrap().display());
@@ -486,10 +487,11 @@ fn exec_into_groups_below() {
         (vec!["gone"], "cannot open cgroup"),
     ] {
         let subs: Vec<String> = subs.into_iter().map(str::to_owned).collect();
-        let error = Cgroup::for_exec(&fixture.plan, &subs, init).unwrap_err().to_string();
+        let error =
+            Cgroup::open(&fixture.plan).unwrap().for_exec(&subs, init).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
-    Cgroup::for_exec(&fixture.plan, &[], init).unwrap();
+    Cgroup::open(&fixture.plan).unwrap().for_exec(&[], init).unwrap();
 }
 
 #[test]

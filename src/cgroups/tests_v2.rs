@@ -140,10 +140,10 @@ fn exec_goes_to_init_where_the_container_delegates() {
     let Some(mut fixture) = Fixture::new("nested") else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
     fs::create_dir(fixture.path().join("init.scope")).unwrap();
-    let sub = Cgroup::for_exec(&fixture.plan, &["init.scope".to_owned()], 0).unwrap();
+    let sub = Cgroup::open(&fixture.plan).unwrap().for_exec(&["init.scope".to_owned()], 0).unwrap();
     let init = fixture.run(&sub, "exec sleep 600");
     fs::write(fixture.path().join("cgroup.subtree_control"), "+memory").unwrap();
-    let exec = Cgroup::for_exec(&fixture.plan, &[], init).unwrap();
+    let exec = Cgroup::open(&fixture.plan).unwrap().for_exec(&[], init).unwrap();
     let pid = fixture.run(&exec, "exec sleep 600");
     assert_eq!(sub.processes(true).unwrap().len(), 2);
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
