@@ -266,14 +266,9 @@ fn propagation_is_that_of_runc() {
     let mut flags = vec!["-m", "--propagation", "shared", "--", "sh", "-c", "\"$@\"; exit $?"];
     flags.extend(["sh", "unshare"]);
     flags.extend(PRIVILEGED);
-    // The root's own mount as since runc 1.2: private unless slave or shared is asked for.
-    let roots = [
-        ("", ""),
-        ("rslave", "slave"),
-        ("slave", "slave"),
-        ("rprivate", ""),
-        ("rshared", "shared"),
-    ];
+    // The root's own mount as since runc 1.2: private unless slave or shared is asked for. Not
+    // compared: "slave" and such, where runc leaves other mounts than "/" shared with the host.
+    let roots = [("", ""), ("rslave", "slave"), ("rprivate", ""), ("rshared", "shared")];
     for (word, root) in roots {
         bundle.config["linux"]["rootfsPropagation"] = json!(word);
         let runc = runc_mounts(&bundle, &["unshare", "-m", "--propagation", "shared"]);
