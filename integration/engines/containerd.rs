@@ -1,0 +1,3 @@
+use crate::harness::Test;
+
+pub const TESTS: &[Test] = &[];
