@@ -55,7 +55,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         process.terminal,
         args.detach,
     )?;
-    let cgroup = Cgroup::for_exec(&state.cgroup, &args.cgroup, state.init_process_pid)?;
+    let cgroup = cgroup.for_exec(&args.cgroup, state.init_process_pid)?;
     let foreground = match args.detach {
         true => None,
         false => Some(Foreground::prepare(false)?),
