@@ -1,4 +1,4 @@
-//! Terminals: ioctl_tty(2) and TIOCGPTPEER of ioctl_console(2).
+//! What supervising a program takes: its terminal (ioctl_tty(2)) and its end (waitpid(2)).
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
@@ -63,4 +63,26 @@ pub fn set_controlling(tty: impl AsFd) -> Sys<()> {
     // SAFETY: the argument is a plain integer; no memory is passed.
     let result = unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) };
     check(result.into()).map(drop)
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It called exit(3) with this status.
+    Exited(i32),
+    /// This signal ended it; real-time ones too, which nix's `waitpid` loses.
+    Killed(i32),
+}
+
+/// waitpid(2) for any child that has ended, without waiting: its process id and how it ended.
+/// ECHILD when there are no children at all.
+pub fn reap_any() -> Sys<Option<(i32, End)>> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: the kernel writes one int through the pointer, which outlives the call.
+    let pid = check(unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) }.into())?;
+    let end = match libc::WIFSIGNALED(status) {
+        true => End::Killed(libc::WTERMSIG(status)),
+        false => End::Exited(libc::WEXITSTATUS(status)),
+    };
+    Ok((pid > 0).then_some((pid as i32, end)))
 }
