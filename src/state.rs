@@ -20,8 +20,10 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Pid, Uid, UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups::CgroupPlan;
 use crate::error::{Context, Fault, Kind, Result};
 use crate::plan::hooks::HooksPlan;
+use crate::plan::resources::ResourcesPlan;
 use crate::sys::process::pidfd_open;
 
 /// The record itself.
@@ -93,15 +95,17 @@ pub struct State {
     /// See [`Phase`].
     pub phase: Phase,
     /// Its control groups, as planned.
-    pub cgroup: serde_json::Value,
+    pub cgroup: CgroupPlan,
     /// The limits in force, with what `update` changed.
-    pub resources: serde_json::Value,
+    pub resources: ResourcesPlan,
     /// Each namespace of its own by its name in config.json, with the path of a joined one.
     pub namespaces: BTreeMap<String, PathBuf>,
     /// Mounts made in the host's mount namespace, in the order in which they were made.
     pub host_mounts: Vec<PathBuf>,
     /// The hooks that `start` and `delete` run.
     pub hooks: HooksPlan,
+    /// False with `--no-new-keyring`: `exec` makes none either.
+    pub new_keyring: bool,
 }
 
 impl State {
@@ -112,21 +116,8 @@ impl State {
 
     /// The state of the OCI spec as one line of JSON, as hooks get it; `pid` 0 is left out.
     pub fn oci_json(&self, status: Status, pid: i32) -> String {
-        let mut json = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "status": status.to_string(),
-            "bundle": self.bundle,
-        });
-        if let Some(map) = json.as_object_mut() {
-            if pid != 0 {
-                map.insert("pid".into(), pid.into());
-            }
-            if !self.annotations.is_empty() {
-                map.insert("annotations".into(), serde_json::json!(self.annotations));
-            }
-        }
-        json.to_string()
+        let status = status.to_string();
+        crate::plan::state_json(&self.id, &status, pid, &self.bundle, &self.annotations)
     }
 
     /// True while init, and no later process with its number, lives.
