@@ -143,7 +143,7 @@ mod tests {
     fn global(line: &str) -> Global {
         let words = ["corten"].into_iter().chain(line.split_whitespace()).chain(["list"]);
         match crate::cli::parse(words.map(Into::into)) {
-            crate::cli::Parsed::Command(global, _) => global,
+            crate::cli::Parsed::Command(global, _) => *global,
             _ => panic!("{line}"),
         }
     }

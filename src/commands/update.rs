@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<String> {
 fn from_flags(args: &UpdateArgs) -> Result<Value> {
     let schema =
         [("--l3-cache-schema", &args.l3_cache_schema), ("--mem-bw-schema", &args.mem_bw_schema)];
-    for (flag, _) in schema.iter().filter(|(_, value)| value.is_some()) {
+    if let Some((flag, _)) = schema.iter().find(|(_, value)| value.is_some()) {
         let text = format!("{flag}: Intel RDT is not supported by this version of Corten");
         return Err(Fault::new(Kind::Unsupported, text).into());
     }
