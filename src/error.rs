@@ -108,7 +108,7 @@ pub fn pack(error: &Error) -> String {
 /// The error that [`pack`] packed.
 pub fn unpack(text: &str) -> Error {
     let mut fields = text.splitn(3, '\0');
-    let kind = match fields.next().and_then(|kind| kind.parse().ok()) {
+    let kind = match fields.next().and_then(|kind| kind.parse::<u8>().ok()) {
         Some(number) if number == Kind::BadInput as u8 => Kind::BadInput,
         Some(number) if number == Kind::Unsupported as u8 => Kind::Unsupported,
         _ => Kind::System,

@@ -4,17 +4,19 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use corten::error::{Error, render_line};
-use corten::plan::mounts::{CgroupMount, RootfsPlan};
+use corten::plan::mounts::{CgroupMount, InsidePath, RootfsPlan};
 use corten::rootfs;
 use serde_json::{Value, json};
 
 const BUNDLE: &str = "CORTEN_TEST_BUNDLE";
 const NO_PIVOT: &str = "CORTEN_TEST_NO_PIVOT";
+const CONSOLE: &str = "CORTEN_TEST_CONSOLE";
 const PRIVILEGED: &[&str] = &["-m", "-p", "-f", "-i", "-n", "-u", "--propagation", "unchanged"];
 const ROOTLESS: &[&str] = &["-U", "-r", "-m", "-p", "-f", "-i", "-n", "-u"];
 
@@ -39,6 +41,8 @@ struct Mount {
     point: String,
     root: String,
     options: String,
+    /// "shared", "slave", "shared slave" or "".
+    propagation: String,
     fs_type: String,
     source: String,
     superblock: String,
@@ -53,6 +57,12 @@ fn mountinfo(text: &str) -> Vec<Mount> {
             point: mount[4].into(),
             root: mount[3].into(),
             options: mount[5].into(),
+            propagation: {
+                let has = |tag: &str| mount[6..].iter().any(|field| field.starts_with(tag));
+                let names = [("shared:", "shared"), ("master:", "slave")];
+                let found: Vec<_> = names.iter().filter(|n| has(n.0)).map(|n| n.1).collect();
+                found.join(" ")
+            },
             fs_type: fs[0].into(),
             source: fs[1].into(),
             superblock: fs[2].into(),
@@ -85,18 +95,19 @@ impl Bundle {
 
     /// Runs prepare to finish in a child; `looks` are paths in the container to report on.
     fn run(&self, namespaces: &[&str], looks: &[&str]) -> Result<Seen, String> {
-        self.run_with(namespaces, looks, false)
+        self.run_with(namespaces, looks, "")
     }
 
-    fn run_with(&self, flags: &[&str], looks: &[&str], no_pivot: bool) -> Result<Seen, String> {
+    /// As [`Bundle::run`], with one of the environment variables set that `child` knows.
+    fn run_with(&self, flags: &[&str], looks: &[&str], variable: &str) -> Result<Seen, String> {
         let path = self.dir.path();
         fs::write(path.join("config.json"), self.config.to_string()).unwrap();
         fs::write(path.join("looks"), json!(looks).to_string()).unwrap();
         let mut command = Command::new("unshare");
         command.args(flags).arg("--").arg(std::env::current_exe().unwrap());
         command.args(["--exact", "child", "--nocapture"]).env(BUNDLE, path);
-        if no_pivot {
-            command.env(NO_PIVOT, "1");
+        if !variable.is_empty() {
+            command.env(variable, "1");
         }
         let output = command.output().unwrap();
         let report = fs::read_to_string(path.join("report"))
@@ -152,6 +163,12 @@ fn act(bundle: &Path) -> Result<Value, Error> {
     let mut mounted = rootfs::prepare(&plan)?.mount_all(&plan, &cgroups)?;
     let host_mounts = mounted.host_mounts().to_vec();
     mounted.pivot(&plan)?;
+    // A terminal of the container's own devpts.
+    let tty = std::env::var_os(CONSOLE).map(|_| nix::pty::openpty(None, None)).transpose()?;
+    if let Some(tty) = &tty {
+        let path = InsidePath::new("/dev/console", "test")?;
+        rootfs::bind_tty_over(mounted.root(), tty.slave.as_fd(), &path)?;
+    }
     mounted.finish(&plan)?;
     let looks: serde_json::Map<_, _> =
         looks.into_iter().map(|path| (path.clone(), json!(look(Path::new(&path))))).collect();
@@ -217,6 +234,56 @@ fn runc_spec(dir: &Path) -> Value {
     config
 }
 
+/// What a container of runc sees; `wrapper` goes before its command line.
+fn runc_mounts(bundle: &Bundle, wrapper: &[&str]) -> Vec<Mount> {
+    fs::write(bundle.dir.path().join("config.json"), bundle.config.to_string()).unwrap();
+    let id = bundle.dir.path().file_name().unwrap().to_str().unwrap();
+    let mut words = wrapper.iter().copied().chain(["runc", "run", id]);
+    let mut command = Command::new(words.next().unwrap());
+    let output = command.args(words).current_dir(bundle.dir.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    mountinfo(&String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn propagation_is_that_of_runc() {
+    if !can_run() {
+        return;
+    }
+    let mut bundle = Bundle::new(json!([]));
+    bundle.config = runc_spec(bundle.dir.path());
+    bundle.config["mounts"] = json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/default", "source": "/proc", "options": ["rbind"]},
+        {"destination": "/slave", "source": "/proc", "options": ["rbind", "rslave"]},
+        {"destination": "/shared", "source": "/proc", "options": ["rbind", "rshared"]},
+        {"destination": "/private", "source": "/proc", "options": ["rbind", "rprivate"]},
+        {"destination": "/tmpfs", "type": "tmpfs", "source": "x", "options": ["shared"]},
+    ]);
+    bundle.config["linux"].as_object_mut().unwrap().remove("maskedPaths");
+    bundle.config["linux"].as_object_mut().unwrap().remove("readonlyPaths");
+    // A namespace with shared mounts, which the shell keeps alive, stands in for the host.
+    let mut flags = vec!["-m", "--propagation", "shared", "--", "sh", "-c", "\"$@\"; exit $?"];
+    flags.extend(["sh", "unshare"]);
+    flags.extend(PRIVILEGED);
+    // The root's own mount as since runc 1.2: private unless slave or shared is asked for. Not
+    // compared: "slave" and such, where runc leaves other mounts than "/" shared with the host.
+    let roots = [("", ""), ("rslave", "slave"), ("rprivate", ""), ("rshared", "shared")];
+    for (word, root) in roots {
+        bundle.config["linux"]["rootfsPropagation"] = json!(word);
+        let runc = runc_mounts(&bundle, &["unshare", "-m", "--propagation", "shared"]);
+        let seen = bundle.run(&flags, &[]).unwrap();
+        assert_eq!(seen.mount("/").propagation, root, "rootfsPropagation {word:?}");
+        let points = |mounts: Vec<Mount>| -> Vec<_> {
+            let below = mounts.into_iter().filter(|m| m.point != "/");
+            let mut points: Vec<_> = below.map(|m| (m.point, m.propagation)).collect();
+            points.sort();
+            points
+        };
+        assert_eq!(points(seen.mounts), points(runc), "rootfsPropagation {word:?}");
+    }
+}
+
 #[test]
 fn the_default_mounts_are_those_of_runc() {
     if !can_run() {
@@ -224,11 +291,7 @@ fn the_default_mounts_are_those_of_runc() {
     }
     let mut bundle = Bundle::new(json!([]));
     bundle.config = runc_spec(bundle.dir.path());
-    fs::write(bundle.dir.path().join("config.json"), bundle.config.to_string()).unwrap();
-    let id = format!("corten-rootfs-{}", std::process::id());
-    let output =
-        Command::new("runc").args(["run", &id]).current_dir(bundle.dir.path()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let runc = runc_mounts(&bundle, &[]);
     let seen = bundle.run(PRIVILEGED, &["/dev", "/dev/ptmx", "/dev/fd", "/dev/full"]).unwrap();
     // runc has made cgroups of its own; here the container's are the top ones.
     let comparable = |mut mounts: Vec<Mount>| {
@@ -244,7 +307,6 @@ fn the_default_mounts_are_those_of_runc() {
         }
         mounts
     };
-    let runc = mountinfo(&String::from_utf8(output.stdout).unwrap());
     assert!(runc.len() > 10, "{runc:?}");
     assert_eq!(comparable(seen.mounts), comparable(runc));
     assert_eq!(seen.looks["/dev/ptmx"], "link pts/ptmx");
@@ -451,7 +513,7 @@ fn without_pivot_root() {
         return;
     }
     let bundle = Bundle::new(json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
-    let seen = bundle.run_with(PRIVILEGED, &["/bin/busybox", "/work"], true).unwrap();
+    let seen = bundle.run_with(PRIVILEGED, &["/bin/busybox", "/work"], NO_PIVOT).unwrap();
     assert_eq!(seen.looks["/work"], "missing");
     // What is left of the host below has no proc or sysfs of its own.
     let proc: Vec<_> = seen.mounts.iter().filter(|m| m.fs_type == "proc").collect();
@@ -499,4 +561,67 @@ fn cgroups_of_a_cgroup_namespace() {
         assert_eq!((mount.root.as_str(), mount.fs_type.as_str()), ("/", "cgroup"));
         assert_eq!(mount.options, "ro,nosuid,nodev,noexec,relatime");
     }
+}
+
+#[test]
+fn the_terminal_is_mounted_on_nothing_but_the_console() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+         "options": ["newinstance", "ptmxmode=0666"]},
+    ]));
+    let seen = bundle.run_with(PRIVILEGED, &["/dev/console"], CONSOLE).unwrap();
+    assert_eq!(seen.mount("/dev/console").fs_type, "devpts");
+    assert!(seen.looks["/dev/console"].as_str().unwrap().starts_with("device 136:"));
+    // CVE-2026-88264: /dev/console of the image is a link, with and without its target.
+    let console = bundle.root().join("dev/console");
+    for target in ["/etc/decoy", "/etc/missing"] {
+        fs::write(bundle.root().join("etc/decoy"), "decoy").unwrap();
+        fs::remove_file(&console).unwrap();
+        symlink(target, &console).unwrap();
+        let error = bundle.run_with(PRIVILEGED, &[], CONSOLE).unwrap_err();
+        assert!(error.contains("is a link or a directory"), "{error}");
+        assert!(!bundle.root().join("etc/missing").exists());
+    }
+}
+
+/// CVE-2021-30465 and CVE-2024-45310: the directory of a mount point is exchanged with a link to
+/// the outside, over and over.
+#[test]
+fn a_mount_point_that_is_exchanged() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/data/swap/a/b", "type": "tmpfs", "source": "race"},
+        {"destination": "/data/swap/file", "source": "rootfs/bin/busybox", "options": ["bind"]},
+    ]));
+    let (data, outside) = (bundle.root().join("data"), bundle.dir.path().join("outside"));
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(data.join("swap")).unwrap();
+    symlink("../../outside", data.join("other")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let (a, b) = (data.join("swap"), data.join("other"));
+                let at = nix::fcntl::AT_FDCWD;
+                let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                nix::fcntl::renameat2(at, &a, at, &b, exchange).unwrap();
+            }
+        });
+        for _ in 0..60 {
+            // It may well fail; but what is mounted is in the container (mountinfo shows nothing
+            // else), and nothing is made outside.
+            if let Ok(seen) = bundle.run(PRIVILEGED, &[]) {
+                assert!(seen.mounts.iter().any(|m| m.source == "race"), "{seen:?}");
+            }
+            assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

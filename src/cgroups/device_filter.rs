@@ -123,23 +123,18 @@ pub(super) fn apply_v2(dir: &Dir, rules: &[DeviceRule]) -> Result<()> {
     for id in bpf::device_programs(dir.as_fd()).with_context(|| cannot("look for"))? {
         old.push(bpf::program_by_id(id).with_context(|| cannot("open"))?);
     }
-    let mut old = old.iter();
-    let replaced = match old.as_slice() {
-        // In one step, so that at no moment the group has none, or two.
-        [only] => {
-            let done = bpf::attach_device_program(dir.as_fd(), program.as_fd(), Some(only.as_fd()));
+    // One is replaced in one step, so that at no moment the group has none, or two.
+    if let [only] = old.as_slice() {
+        match bpf::attach_device_program(dir.as_fd(), program.as_fd(), Some(only.as_fd())) {
             // Before Linux 5.6 there is no replacing.
-            !matches!(done, Err(Errno::EINVAL))
-                && done.map(|()| true).with_context(|| cannot("replace"))?
+            Err(Errno::EINVAL) => {}
+            other => return other.with_context(|| cannot("replace")),
         }
-        _ => false,
-    };
-    if replaced {
-        return Ok(());
     }
     bpf::attach_device_program(dir.as_fd(), program.as_fd(), None)
         .with_context(|| cannot("attach"))?;
-    old.try_for_each(|old| bpf::detach_device_program(dir.as_fd(), old.as_fd()))
+    old.iter()
+        .try_for_each(|old| bpf::detach_device_program(dir.as_fd(), old.as_fd()))
         .with_context(|| cannot("detach"))
 }
 

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::stat::Mode;
-use nix::unistd::mkdir;
+use nix::unistd::{Uid, fchownat, mkdir};
 
 use super::dir::Dir;
 use super::{Cgroup, CgroupPlan, Group, GroupPlan, Version};
@@ -99,17 +100,17 @@ fn check_unused(cgroup: &Cgroup) -> Result<()> {
 /// A new v1 cpuset is empty and takes no process: fills it from the group above, which may need
 /// the same first.
 fn fill_cpuset(dir: &Dir, top: &Path, fresh: bool) -> Result<()> {
+    let parent = dir
+        .parent()
+        .with_context(|| format!("cannot open the cgroup above {}", dir.path.display()))?;
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let cannot = |what: &str| format!("cannot {what} {}/{file}", dir.path.display());
-        if !fresh && !dir.read(file).with_context(|| cannot("read"))?.trim().is_empty() {
+        let read = |dir: &Dir| {
+            let text = dir.read(file);
+            text.with_context(|| format!("cannot read {}/{file}", dir.path.display()))
+        };
+        if !fresh && !read(dir)?.trim().is_empty() {
             continue;
         }
-        let parent = dir.parent().with_context(|| cannot("open the group above"))?;
-        let read = |parent: &Dir| {
-            parent
-                .read(file)
-                .with_context(|| format!("cannot read {}/{file}", parent.path.display()))
-        };
         let mut value = read(&parent)?;
         if value.trim().is_empty() && parent.path.starts_with(top) && parent.path != top {
             fill_cpuset(&parent, top, false)?;
@@ -118,9 +119,11 @@ fn fill_cpuset(dir: &Dir, top: &Path, fresh: bool) -> Result<()> {
         match dir.write(file, value.trim()) {
             // Another group has CPUs of its own (cpu_exclusive): config.json must choose others.
             Err(Errno::EINVAL) => {
-                log::debug!("{}", cannot("take over the parent's"));
+                log::debug!("{}/{file}: the parent's are not to be had", dir.path.display());
             }
-            other => other.with_context(|| cannot("write"))?,
+            other => other.with_context(|| {
+                format!("cannot write \"{}\" to {}/{file}", value.trim(), dir.path.display())
+            })?,
         }
     }
     Ok(())
@@ -171,6 +174,24 @@ pub(super) fn pass_controllers_on(
             ),
         )
         .into());
+    }
+    Ok(())
+}
+
+/// The spec's "Cgroup ownership": the directory and the files that the kernel calls delegatable.
+pub(super) fn delegate(dir: &Dir, uid: u32) -> Result<()> {
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".to_owned());
+    for file in std::iter::once(".").chain(listed.lines()) {
+        match fchownat(dir, file, Some(Uid::from_raw(uid)), None, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // Not every group has every file.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| {
+                    format!("cannot give {}/{file} to user {uid}", dir.path.display())
+                });
+            }
+        }
     }
     Ok(())
 }

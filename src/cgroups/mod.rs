@@ -133,6 +133,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes host user `uid` the owner of the v2 group, so that the container can divide it up.
+    /// For containers with a new cgroup namespace and a writable mount of /sys/fs/cgroup only
+    /// (spec config-linux.md "Cgroup ownership"). Nothing happens where v1 is mounted: v1 groups
+    /// cannot be given away safely.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        match self.groups.as_slice() {
+            [only] if only.plan.version == Version::V2 => make::delegate(&only.dir, uid),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets every limit of a new container. Errors name the file, the value and the field.
     pub fn apply(&self, resources: &ResourcesPlan) -> Result<()> {
         limits::apply(self, resources, limits::Moment::Create)
@@ -217,12 +228,11 @@ impl Cgroup {
     /// path below the container's own groups, or `CONTROLLER[,CONTROLLER...]:PATH` for v1 (the
     /// other hierarchies keep the container's own). Without any, and where the v2 group cannot
     /// hold processes since it gives controllers to groups below, the v2 group of `init`.
-    pub fn for_exec(plan: &CgroupPlan, subs: &[String], init: i32) -> Result<Cgroup> {
-        let own = Cgroup::open(plan)?;
+    pub fn for_exec(self, subs: &[String], init: i32) -> Result<Cgroup> {
         if subs.is_empty() {
-            return own.beside(init);
+            return self.beside(init);
         }
-        let mut wanted: Vec<Option<&Path>> = vec![None; own.groups.len()];
+        let mut wanted: Vec<Option<&Path>> = vec![None; self.groups.len()];
         for sub in subs {
             let (controllers, path) = match sub.split_once(':') {
                 Some((controllers, path)) => (Some(controllers), path),
@@ -241,7 +251,7 @@ impl Cgroup {
                 break;
             };
             for controller in controllers.split(',') {
-                let at = own.groups.iter().position(|g| {
+                let at = self.groups.iter().position(|g| {
                     g.plan.controllers.iter().any(|c| !controller.is_empty() && c == controller)
                 });
                 let slot = at.and_then(|at| wanted.get_mut(at));
@@ -256,7 +266,7 @@ impl Cgroup {
                 *slot = Some(path);
             }
         }
-        own.groups
+        self.groups
             .into_iter()
             .zip(wanted)
             .map(|(group, sub)| match sub {
@@ -313,3 +323,5 @@ fn processes_of(dir: &Dir, found: &mut BTreeSet<i32>) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_v2;

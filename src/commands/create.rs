@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use super::lifecycle;
 use super::output::{self, Sockets};
-use crate::cgroups::{self, CgroupPlan, Hierarchy};
+use crate::cgroups::{self, CgroupPlan, GroupPlan, Version};
 use crate::cli::{CreateArgs, RunArgs};
 use crate::config::{bundle, validate};
 use crate::error::{Context, Fault, Kind, Result};
@@ -15,6 +15,7 @@ use crate::hooks;
 use crate::launch::parent::{Launch, Launched, launch, start};
 use crate::launch::program::Go;
 use crate::plan::ContainerPlan;
+use crate::plan::mounts::CgroupMount;
 use crate::security::{caps, lsm};
 use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
 use crate::supervise::Foreground;
@@ -52,7 +53,6 @@ struct Request<'a> {
     args: &'a CreateArgs,
     plan: ContainerPlan,
     cgroup: CgroupPlan,
-    hierarchies: Vec<Hierarchy>,
     rootfs: PathBuf,
     oci_version: String,
     /// config.json as it was read.
@@ -95,7 +95,6 @@ impl<'a> Request<'a> {
             rootfs: plan.rootfs.path.clone(),
             plan,
             cgroup,
-            hierarchies,
             oci_version: bundle.spec.version().clone(),
             config: bundle.raw,
             sockets,
@@ -161,7 +160,7 @@ impl<'a> Request<'a> {
         let launched = launch(Launch {
             plan: &self.plan,
             cgroup: &self.cgroup,
-            cgroup_mounts: &self.cgroup.mounts(&self.hierarchies),
+            cgroup_mounts: &cgroup_mounts(&self.cgroup),
             go: if gated { Go::Gate(gate::close(dir)?) } else { Go::Parent },
             preserve_fds: self.preserve_fds,
             new_keyring: !self.args.no_new_keyring,
@@ -175,6 +174,21 @@ impl<'a> Request<'a> {
         self.sockets.send(&launched)?;
         Ok(launched)
     }
+}
+
+/// The container's cgroups, for a mount of type cgroup.
+fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
+    let mount = |group: &GroupPlan| {
+        let named = group.controllers.iter().any(|name| name.starts_with("name="));
+        let controllers = group.controllers.join(",");
+        CgroupMount {
+            name: group.mountpoint.file_name().unwrap_or_default().into(),
+            options: if named { format!("none,{controllers}") } else { controllers },
+            host_dir: group.path.clone(),
+            is_v2: group.version == Version::V2,
+        }
+    };
+    plan.groups.iter().map(mount).collect()
 }
 
 /// After a failure: what the launch itself did not undo.

@@ -55,7 +55,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         process.terminal,
         args.detach,
     )?;
-    let cgroup = cgroup.for_exec(&args.cgroup)?;
+    let cgroup = cgroup.for_exec(&args.cgroup, state.init_process_pid)?;
     let foreground = match args.detach {
         true => None,
         false => Some(Foreground::prepare(false)?),
@@ -72,7 +72,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         cgroup: &cgroup,
         preserve_fds,
         new_keyring: state.new_keyring,
-        state_json: &|_| state.oci_json(Status::Running, state.init_process_pid),
+        state_json: &state.oci_json(Status::Running, state.init_process_pid),
     })
     .with_context(|| format!("while executing in container {id:?}"))?;
     if let Err(error) = hand_over_and_start(args, &sockets, &launched) {

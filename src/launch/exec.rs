@@ -1,6 +1,6 @@
 //! One more process in a running container: one clone3(2), one setns(2).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -10,7 +10,7 @@ use nix::unistd::{Pid, chroot, fchdir};
 
 use super::init::{self, join_cgroups};
 use super::namespaces;
-use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits};
+use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits, send_listener};
 use super::program::{Go, Program, become_program};
 use super::protocol::{Channel, Message, Tag};
 use crate::cgroups::Cgroup;
@@ -20,7 +20,6 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
 use crate::security::procfs::Proc;
-use crate::security::seccomp;
 use crate::sys::process::{self as sys, Cloned};
 
 /// What to start, and where.
@@ -45,8 +44,8 @@ pub struct Exec<'a> {
     pub preserve_fds: u32,
     /// False when the container was made with `--no-new-keyring`.
     pub new_keyring: bool,
-    /// The container's state for a seccomp agent, by the pid of the new process.
-    pub state_json: &'a dyn Fn(i32) -> String,
+    /// The container's state, for a seccomp agent.
+    pub state_json: &'a str,
 }
 
 /// Brings the process to its start line; [`super::parent::start`] lets it go. On error it is
@@ -96,7 +95,7 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
                 console = message.fd;
                 Ok(())
             }
-            _ => pass_listener(exec, pid, message),
+            _ => pass_listener(exec, pid, pidfd.as_fd(), &message),
         })
     });
     match ready {
@@ -114,13 +113,13 @@ fn set_oom_score(process: &ProcessPlan, pid: Pid) -> Result<()> {
         .with_context(|| format!("cannot set process.oomScoreAdj to {score}"))
 }
 
-fn pass_listener(exec: &Exec<'_>, pid: Pid, message: Message) -> Result<()> {
-    let listener = exec.seccomp.and_then(|seccomp| seccomp.listener.as_ref());
-    let (Some(listener), Some(fd)) = (listener, message.fd) else {
-        return Err(Error::msg("the new process sent no seccomp descriptor"));
-    };
-    let state = (exec.state_json)(pid.as_raw());
-    seccomp::send_listener(listener, fd.as_fd(), pid.as_raw(), &state)
+fn pass_listener(
+    exec: &Exec<'_>,
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+    message: &Message,
+) -> Result<()> {
+    send_listener(exec.seccomp, pid, pidfd, message, exec.state_json)
 }
 
 fn open_root(init: Pid) -> Result<OwnedFd> {

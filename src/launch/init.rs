@@ -2,7 +2,6 @@
 //! `#1 .. #8` are those of [`super::parent`].
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
 use nix::sched::unshare;
 use nix::sys::{prctl, signal::Signal};
@@ -16,7 +15,7 @@ use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::plan::ContainerPlan;
-use crate::plan::mounts::CgroupMount;
+use crate::plan::mounts::{CgroupMount, InsidePath};
 use crate::plan::namespaces::Namespace;
 use crate::rootfs::Prepared;
 use crate::rootfs::inside::RootDir;
@@ -100,14 +99,15 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
         init.channel.expect(Tag::Proceed)?;
     }
     hooks::run(&plan.hooks.create_container, &plan.state_json("creating", own_pid()))?;
-    mounted.pivot()?;
+    mounted.pivot(&plan.rootfs)?;
 
     if plan.process.as_ref().is_some_and(|process| process.terminal) {
         // #5 the master of our terminal goes to whoever looks at it
         let size = plan.process.as_ref().and_then(|process| process.console_size);
         let peer = open_terminal(mounted.root(), size, &init.channel)?;
         if plan.rootfs.setup_dev {
-            crate::rootfs::bind_tty_over(mounted.root(), peer.as_fd(), "dev/console")?;
+            let console = InsidePath::new("/dev/console", "the terminal")?;
+            crate::rootfs::bind_tty_over(mounted.root(), peer.as_fd(), &console)?;
         }
     }
     name_host(plan)?;
@@ -132,7 +132,7 @@ pub(super) fn open_terminal(
     size: Option<(u16, u16)>,
     channel: &Channel,
 ) -> Result<OwnedFd> {
-    let pts = root.open_dir(Path::new("/dev/pts")).context("a terminal needs /dev/pts")?;
+    let pts = root.open_dir(&InsidePath::new("/dev/pts", "the terminal")?).context("a terminal needs /dev/pts")?;
     let pty = console::open_pty_in(&pts)?;
     if let Some(size) = size {
         console::set_size(&pty.master, size)?;

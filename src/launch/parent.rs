@@ -1,7 +1,7 @@
 //! The parent of a container's init: `create` and `run`. The marks `#1 .. #8` are those of
 //! [`super::init`].
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use crate::plan::ContainerPlan;
 use crate::plan::mounts::CgroupMount;
 use crate::plan::namespaces::{Namespace, Spawn};
 use crate::plan::process::ProcessPlan;
+use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::{self, Prepared};
 use crate::security::procfs::Proc;
 use crate::security::seccomp;
@@ -63,7 +64,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     // #1 all that can fail without a process
     let proc = Proc::open()?;
     let joins = namespaces::open_joins(&plan.namespaces)?;
-    let prepared = rootfs::prepare(&plan.rootfs, cgroup_mounts)?;
+    let prepared = rootfs::prepare(&plan.rootfs)?;
     if let Some(process) = &plan.process {
         raise_hard_limits(process)?;
     }
@@ -107,6 +108,8 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
             .with_context(|| format!("cannot set config.json: process.oomScoreAdj to {score}"))?;
     }
 
+    let taken = undo.child.as_ref().map(|(_, pidfd)| pidfd.as_fd());
+    let taken = taken.context("init is gone")?;
     let mut console = None;
     listen(&channel, expected(plan), pid, &mut |message| {
         match message.kind {
@@ -126,7 +129,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
                 Ok(())
             }
             // #6
-            _ => pass_listener(plan, pid, message),
+            _ => pass_listener(plan, pid, taken, &message),
         }
     })?;
     // #7 Ready
@@ -196,13 +199,32 @@ fn expected(plan: &ContainerPlan) -> Vec<Tag> {
     .collect()
 }
 
-fn pass_listener(plan: &ContainerPlan, pid: Pid, message: Message) -> Result<()> {
-    let listener = plan.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref());
-    let (Some(listener), Some(fd)) = (listener, message.fd) else {
+fn pass_listener(
+    plan: &ContainerPlan,
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+    message: &Message,
+) -> Result<()> {
+    let state = plan.state_json("creating", pid.as_raw());
+    send_listener(plan.seccomp.as_ref(), pid, pidfd, message, &state)
+}
+
+/// Takes the listener that the message names out of the process and gives it to the agent.
+pub(super) fn send_listener(
+    seccomp: Option<&SeccompPlan>,
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+    message: &Message,
+    state: &str,
+) -> Result<()> {
+    let listener = seccomp.and_then(|seccomp| seccomp.listener.as_ref());
+    let (Some(listener), Ok(number)) = (listener, message.text.parse()) else {
         return Err(Error::msg("init sent no seccomp descriptor"));
     };
-    let state = plan.state_json("creating", pid.as_raw());
-    seccomp::send_listener(listener, fd.as_fd(), pid.as_raw(), &state)
+    let fd = seccomp::take_listener(pidfd, number)?;
+    let state = serde_json::from_str(state).context("cannot read our own state")?;
+    let text = seccomp::process_state(pid.as_raw(), listener.metadata.as_deref(), state);
+    seccomp::send_listener(listener, fd.as_fd(), &text)
 }
 
 /// Clones init; with `extra` CLONE_PARENT it becomes a sibling.

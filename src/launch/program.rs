@@ -2,7 +2,7 @@
 //! `exec` meet here.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use super::protocol::{Channel, Tag};
 use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::hooks;
 use crate::plan::hooks::HookPlan;
+use crate::plan::mounts::InsidePath;
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
@@ -81,7 +82,9 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
             let env = environment(root, process)?;
             close_what_is_not_needed(program)?;
             security::apply(process, program.seccomp, &program.proc, |listener| {
-                program.channel.send_fd(Tag::Listener, "", listener.as_raw_fd())
+                // Only its number: see security::seccomp::load. It stays open until the exec.
+                let number = listener.into_raw_fd().to_string();
+                program.channel.send_text(Tag::Listener, &number)
             })?;
             let path = find(process, &env)?;
             Some((process, env, path))
@@ -157,7 +160,7 @@ fn environment(root: &RootDir, process: &ProcessPlan) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
     if !env.iter().any(|entry| entry.as_bytes().starts_with(b"HOME=")) {
         let home = root
-            .read_bounded(Path::new("/etc/passwd"), MAX_PASSWD)
+            .read_bounded(&InsidePath::new("/etc/passwd", "passwd")?, MAX_PASSWD)
             .ok()
             .and_then(|passwd| home_of(&passwd, process.user.uid))
             .unwrap_or_else(|| b"/".to_vec());

@@ -77,7 +77,7 @@ impl ContainerPlan {
             annotations: spec.annotations().clone().into_iter().flatten().collect(),
             namespaces: NamespacesPlan::build(linux),
             rootfs: RootfsPlan::build(spec, bundle, no_pivot)?,
-            resources: ResourcesPlan::build(linux.and_then(|l| l.resources().as_ref()), &[])?,
+            resources: ResourcesPlan::build(linux.and_then(|l| l.resources().as_ref()))?,
             process: match spec.process() {
                 Some(process) => Some(ProcessPlan::build(process, "config.json: process")?),
                 None => None,

@@ -284,7 +284,7 @@ impl RootfsPlan {
         Ok(RootfsPlan {
             path: bundle.join(root.path()),
             readonly,
-            propagation: root_propagation(linux)?,
+            propagation: root_propagation(linux, no_pivot)?,
             no_pivot,
             private_mounts,
             user_namespace: namespaces.has(Namespace::User),
@@ -309,12 +309,20 @@ fn binds_dev(step: &MountStep) -> bool {
     matches!(step.kind, MountKind::Bind { .. }) && step.destination.as_str() == "dev"
 }
 
-fn root_propagation(linux: Option<&Linux>) -> Result<Option<Propagation>> {
+fn root_propagation(linux: Option<&Linux>, no_pivot: bool) -> Result<Option<Propagation>> {
     let Some(word) = linux.and_then(|l| l.rootfs_propagation().as_ref()).filter(|w| !w.is_empty())
     else {
         return Ok(None);
     };
     match options::propagation(word) {
+        // The host's tree stays reachable below the root, and would keep its mounts busy.
+        Some(propagation) if no_pivot && propagation.kind == MsFlags::MS_PRIVATE => {
+            Err(Fault::bad_input(format!(
+                "config.json: linux.rootfsPropagation: {word:?} is not safe with --no-pivot"
+            ))
+            .hint("use slave or rslave")
+            .into())
+        }
         Some(propagation) => Ok(Some(propagation)),
         None => Err(Fault::bad_input(format!(
             "config.json: linux.rootfsPropagation: {word:?} is not a kind of propagation"

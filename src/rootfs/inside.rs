@@ -86,9 +86,17 @@ impl RootDir {
     fn create_dirs(&self, path: &InsidePath, mode: Mode, resolve: ResolveFlag) -> Sys<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.resolve(path.as_c_str(), flags, Mode::empty(), resolve) {
-            Err(Errno::ENOENT) => {}
-            result => return result,
+            Err(Errno::ENOENT) => self.create_missing_dir(path, mode, resolve),
+            result => result,
         }
+    }
+
+    fn create_missing_dir(
+        &self,
+        path: &InsidePath,
+        mode: Mode,
+        resolve: ResolveFlag,
+    ) -> Sys<OwnedFd> {
         let (parent, name) = path.split().ok_or(Errno::ENOENT)?;
         let parent = self.create_dirs(&parent, mode, resolve)?;
         match mkdirat(&parent, name, mode) {
@@ -96,15 +104,26 @@ impl RootDir {
             Err(errno) => return Err(errno),
         }
         // What was made may have been replaced meanwhile: never through a link.
-        openat(&parent, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&parent, name, flags, Mode::empty())
     }
 
-    /// Makes an empty file, and the directories above it with mode 0755. EEXIST when there is
-    /// anything of that name, be it a link.
-    pub fn create_file(&self, path: &InsidePath, mode: Mode) -> Sys<OwnedFd> {
+    /// Makes a mount point that was found missing: an empty file or a directory, with the
+    /// directories above it (0755). With `links`, those above may be links inside the root.
+    pub(super) fn create_mount_point(
+        &self,
+        path: &InsidePath,
+        file: bool,
+        links: bool,
+    ) -> Sys<OwnedFd> {
+        let resolve = if links { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_NO_SYMLINKS };
+        let mode = Mode::from_bits_truncate(0o755);
+        if !file {
+            return self.create_missing_dir(path, mode, resolve);
+        }
         let (parent, name) = path.split().ok_or(Errno::EISDIR)?;
-        let parent = self.create_dir_all(&parent, Mode::from_bits_truncate(0o755))?;
-        create_file_in(parent.as_fd(), name, mode)
+        let parent = self.create_dirs(&parent, mode, resolve)?;
+        create_file_in(parent.as_fd(), name, Mode::from_bits_truncate(0o644))
     }
 
     /// Reads a regular file of at most `max` bytes. The errno (ENOENT) is in the chain.
@@ -225,10 +244,10 @@ mod tests {
     fn files_are_never_made_through_links() {
         let (dir, root) = root();
         symlink("/target", dir.path().join("root/link")).unwrap();
-        let result = root.create_file(&path("link"), Mode::from_bits_truncate(0o644));
+        let result = root.create_mount_point(&path("link"), true, true);
         assert_eq!(result.unwrap_err(), Errno::EEXIST);
         assert!(!dir.path().join("root/target").exists());
-        root.create_file(&path("new/file"), Mode::from_bits_truncate(0o644)).unwrap();
+        root.create_mount_point(&path("new/file"), true, false).unwrap();
         assert!(dir.path().join("root/new/file").is_file());
     }
 

@@ -174,8 +174,8 @@ impl Mounted {
     }
 
     /// The last step, after everything that writes to the root or to /proc/sys: read-only
-    /// mounts, read-only root, read-only paths, masks.
-    pub fn finish(mut self, plan: &RootfsPlan) -> Result<()> {
+    /// mounts, read-only root, read-only paths, masks. Gives the finished root.
+    pub fn finish(mut self, plan: &RootfsPlan) -> Result<RootDir> {
         for mounted in &self.readonly_late {
             set_attributes(mounted.as_fd(), READ_ONLY, false)
                 .context("cannot make a mount read-only")?;
@@ -185,6 +185,7 @@ impl Mounted {
                 .context("cannot make the root read-only (root.readonly)")?;
         }
         masks::make_readonly(&mut self.site, plan)?;
-        masks::mask(&mut self.site, plan)
+        masks::mask(&mut self.site, plan)?;
+        Ok(self.site.root)
     }
 }

@@ -225,12 +225,10 @@ pub struct Target {
 pub fn target(root: &RootDir, step: &MountStep, file: bool, on_procfs: bool) -> Result<Target> {
     let path = &step.destination;
     let mode = Mode::from_bits_truncate(0o755);
+    check_proc(step, on_procfs)?;
     if step.refuses_links() {
         return match root.create_dir_all_without_links(path, mode) {
-            Ok(fd) => {
-                check_proc(step, on_procfs)?;
-                Ok(Target { fd, existed: true })
-            }
+            Ok(fd) => Ok(Target { fd, existed: true }),
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
                 let fs_type = match &step.kind {
                     MountKind::Filesystem(fs) => fs.fs_type.to_string_lossy().into_owned(),
@@ -244,34 +242,27 @@ pub fn target(root: &RootDir, step: &MountStep, file: bool, on_procfs: bool) -> 
             Err(errno) => Err(errno).with_context(|| format!("cannot make {path}")),
         };
     }
-    let found = match root.open_without_links(path, OFlag::O_PATH) {
-        Err(Errno::ELOOP) => match root.open(path, OFlag::O_PATH) {
-            Ok(fd) => {
-                check_resolved(root, step, fd.as_fd())?;
-                return Ok(Target { fd, existed: true });
-            }
-            missing => missing,
-        },
-        // The name of the path is where it leads.
-        found => {
-            check_proc(step, on_procfs)?;
-            found
+    // Nearly always the path is free of links, and then it leads where its name says.
+    let mut links = false;
+    let mut found = root.open_without_links(path, OFlag::O_PATH);
+    if matches!(found, Err(Errno::ELOOP)) {
+        links = true;
+        found = root.open(path, OFlag::O_PATH);
+    }
+    let (fd, existed) = match found {
+        Ok(fd) => (fd, true),
+        Err(Errno::ENOENT) => {
+            let made = root.create_mount_point(path, file, links);
+            (made.with_context(|| format!("cannot make the mount point {path}"))?, false)
+        }
+        Err(errno) => {
+            return Err(errno).with_context(|| format!("cannot open the mount point {path}"));
         }
     };
-    match found {
-        Ok(fd) => Ok(Target { fd, existed: true }),
-        Err(Errno::ENOENT) => {
-            let made = if file {
-                root.create_file(path, Mode::from_bits_truncate(0o644))
-            } else {
-                root.create_dir_all(path, mode)
-            };
-            let fd = made.with_context(|| format!("cannot make the mount point {path}"))?;
-            check_resolved(root, step, fd.as_fd())?;
-            Ok(Target { fd, existed: false })
-        }
-        Err(errno) => Err(errno).with_context(|| format!("cannot open the mount point {path}")),
+    if links {
+        check_resolved(root, step, fd.as_fd())?;
     }
+    Ok(Target { fd, existed })
 }
 
 /// Files of /proc that lxcfs stands in for; nothing else may be mounted there.

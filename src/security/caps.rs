@@ -41,7 +41,8 @@ pub fn narrow(plan: &CapsPlan, new_user_namespace: bool) -> Result<CapsPlan> {
     let inheritable = plan.inheritable & grantable;
     let dropped = plan.ambient & grantable & !(permitted & inheritable);
     if dropped != 0 {
-        log::warn!(
+        // Not worth a warning: the default config of runc 1.1 has such ones.
+        log::debug!(
             "ignoring ambient capabilities that are not both permitted and inheritable: {}",
             names(dropped)
         );

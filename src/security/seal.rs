@@ -57,8 +57,10 @@ fn is_sealed(exe: &OwnedFd) -> bool {
 fn read_only_mount(exe: &OwnedFd) -> Result<OwnedFd, Errno> {
     // The clone must be of the file in our own mount namespace, by its path.
     let path = nix::fcntl::readlink("/proc/self/exe")?;
-    let tree = mount::open_tree_clone(nix::fcntl::AT_FDCWD, path.as_os_str(), false)?;
-    mount::set_attributes(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, false)?;
+    let path = CString::new(path.into_vec()).map_err(|_| Errno::EINVAL)?;
+    let tree = mount::open_tree_clone(nix::fcntl::AT_FDCWD, &path, false)?;
+    let read_only = mount::MountAttr { set: mount::attr::RDONLY, ..mount::MountAttr::default() };
+    mount::mount_setattr(tree.as_fd(), &read_only, false)?;
     let (ours, clone) = (nix::sys::stat::fstat(exe)?, nix::sys::stat::fstat(&tree)?);
     if (ours.st_dev, ours.st_ino) != (clone.st_dev, clone.st_ino) {
         return Err(Errno::ESTALE);

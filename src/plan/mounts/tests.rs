@@ -217,6 +217,15 @@ fn propagation_of_the_root() {
 }
 
 #[test]
+fn private_propagation_needs_pivot_root() {
+    let json = config("", r#","rootfsPropagation":"rprivate""#);
+    let spec: Spec = serde_json::from_str(&json).unwrap();
+    let of = |no_pivot| RootfsPlan::build_labelled(&spec, Path::new("/b"), no_pivot, None);
+    assert!(of(false).is_ok());
+    assert!(of(true).unwrap_err().to_string().contains("not safe with --no-pivot"));
+}
+
+#[test]
 fn masks_need_a_mount_namespace() {
     let json =
         r#"{"ociVersion":"1.3.0","root":{"path":"/r"},"linux":{"maskedPaths":["/proc/keys"]}}"#;
