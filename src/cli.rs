@@ -381,7 +381,7 @@ pub struct SpecArgs {
 /// What the command line says, or what to print instead.
 pub enum Parsed {
     /// A command.
-    Command(Global, Command),
+    Command(Box<Global>, Box<Command>),
     /// `--version`.
     Version,
     /// Help that was asked for.
@@ -418,7 +418,7 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Parsed {
     if first.starts_with('-') {
         return Parsed::Wrong(format!("error: unexpected argument '{first}' found\n"));
     }
-    Parsed::Command(cli.global, command)
+    Parsed::Command(Box::new(cli.global), Box::new(command))
 }
 
 #[cfg(test)]

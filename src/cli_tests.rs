@@ -8,7 +8,7 @@ fn parsed(line: &str) -> Parsed {
 
 fn command(line: &str) -> (Global, Command) {
     match parsed(line) {
-        Parsed::Command(global, command) => (global, command),
+        Parsed::Command(global, command) => (*global, *command),
         Parsed::Wrong(text) | Parsed::Help(text) => panic!("{line}: {text}"),
         Parsed::Version => panic!("{line}: version"),
     }

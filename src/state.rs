@@ -116,21 +116,8 @@ impl State {
 
     /// The state of the OCI spec as one line of JSON, as hooks get it; `pid` 0 is left out.
     pub fn oci_json(&self, status: Status, pid: i32) -> String {
-        let mut json = serde_json::json!({
-            "ociVersion": self.oci_version,
-            "id": self.id,
-            "status": status.to_string(),
-            "bundle": self.bundle,
-        });
-        if let Some(map) = json.as_object_mut() {
-            if pid != 0 {
-                map.insert("pid".into(), pid.into());
-            }
-            if !self.annotations.is_empty() {
-                map.insert("annotations".into(), serde_json::json!(self.annotations));
-            }
-        }
-        json.to_string()
+        let status = status.to_string();
+        crate::plan::state_json(&self.id, &status, pid, &self.bundle, &self.annotations)
     }
 
     /// True while init, and no later process with its number, lives.

@@ -20,6 +20,7 @@ pub(crate) fn sample(id: &str) -> State {
         namespaces: BTreeMap::from([("pid".to_owned(), PathBuf::new())]),
         host_mounts: Vec::new(),
         hooks: HooksPlan::default(),
+        new_keyring: true,
     }
 }
 
@@ -87,7 +88,7 @@ fn status_by_the_facts() {
     state.init_process_start = Process::read(state.init_process_pid).unwrap().start_time;
     let gate = gate::close(&dir).unwrap();
     assert_eq!(dir.status(&state, || false), Status::Created);
-    std::fs::remove_file(dir.path().join("gate.sock")).unwrap();
+    std::fs::remove_file(dir.path().join("exec.fifo")).unwrap();
     drop(gate);
     assert_eq!(dir.status(&state, || false), Status::Running);
     assert_eq!(dir.status(&state, || true), Status::Paused);
