@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 const BUNDLE: &str = "CORTEN_TEST_BUNDLE";
 const NO_PIVOT: &str = "CORTEN_TEST_NO_PIVOT";
+const ONLY_V2: &str = "CORTEN_TEST_ONLY_V2";
 const CONSOLE: &str = "CORTEN_TEST_CONSOLE";
 const PRIVILEGED: &[&str] = &["-m", "-p", "-f", "-i", "-n", "-u", "--propagation", "unchanged"];
 const ROOTLESS: &[&str] = &["-U", "-r", "-m", "-p", "-f", "-i", "-n", "-u"];
@@ -181,6 +182,7 @@ fn host_cgroups() -> Vec<CgroupMount> {
     mountinfo(&fs::read_to_string("/proc/self/mountinfo").unwrap())
         .into_iter()
         .filter(|mount| mount.fs_type.starts_with("cgroup"))
+        .filter(|mount| mount.fs_type == "cgroup2" || std::env::var_os(ONLY_V2).is_none())
         .map(|mount| {
             let name = mount.point.rsplit('/').next().unwrap();
             CgroupMount {
@@ -627,4 +629,51 @@ fn a_mount_point_that_is_exchanged() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[test]
+fn the_v2_hierarchy_alone() {
+    if !can_run() {
+        return;
+    }
+    if !host_cgroups().iter().any(|cgroup| cgroup.is_v2) {
+        eprintln!("skipped: needs cgroup v2");
+        return;
+    }
+    let mut bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"]},
+    ]));
+    bundle.config["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "cgroup"}]);
+    let flags: Vec<_> = PRIVILEGED.iter().copied().chain(["-C"]).collect();
+    let seen = bundle.run_with(&flags, &[], ONLY_V2).unwrap();
+    assert_eq!(seen.mount("/cgroup").fs_type, "cgroup2");
+    assert_eq!(seen.mount("/cgroup").options, "ro,nosuid,relatime");
+    assert_eq!(seen.mounts.len(), 3, "{seen:?}");
+}
+
+#[test]
+fn a_tmpfs_with_what_it_covers() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]},
+    ]));
+    let data = bundle.root().join("data");
+    fs::create_dir(data.join("dir")).unwrap();
+    fs::set_permissions(data.join("dir"), PermissionsExt::from_mode(0o1711)).unwrap();
+    fs::write(data.join("dir/file"), "text").unwrap();
+    symlink("/outside", data.join("link")).unwrap();
+    nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    fs::set_permissions(data.join("fifo"), PermissionsExt::from_mode(0o622)).unwrap();
+    std::os::unix::fs::chown(data.join("fifo"), Some(7), Some(8)).unwrap();
+    let looks = ["/data/dir", "/data/dir/file", "/data/link", "/data/fifo"];
+    let seen = bundle.run(PRIVILEGED, &looks).unwrap();
+    assert_eq!(seen.mount("/data").fs_type, "tmpfs");
+    assert_eq!(
+        looks.map(|path| seen.looks[path].as_str().unwrap()),
+        ["dir of 1, mode 1711", "file \"text\", writable", "link /outside", "fifo, mode 622"]
+    );
 }

@@ -26,6 +26,7 @@ fn plain(fs_type: &str, source: &str, settings: Vec<Setting>) -> Result<Filesyst
         source: Some(CString::new(source)?),
         settings,
         copies_mode: false,
+        copies_up: false,
         classic: None,
         label: None,
     })
