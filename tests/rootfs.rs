@@ -34,6 +34,8 @@ struct Seen {
     host_mounts: Vec<PathBuf>,
     /// Of every `look` path: "dir", "file TEXT", "char 1:3 MODE", "link TARGET", "missing".
     looks: Value,
+    /// The host's /proc is still mounted in the namespace.
+    host_proc: bool,
 }
 
 /// A line of mountinfo without what differs from run to run.
@@ -121,6 +123,7 @@ impl Bundle {
                 mounts: mountinfo(report["mountinfo"].as_str().unwrap()),
                 host_mounts: serde_json::from_value(report["hostMounts"].clone()).unwrap(),
                 looks: report["looks"].clone(),
+                host_proc: report["hostProc"] == true,
             }),
         }
     }
@@ -163,6 +166,7 @@ fn act(bundle: &Path) -> Result<Value, Error> {
     let cgroups = host_cgroups();
     let mut mounted = rootfs::prepare(&plan)?.mount_all(&plan, &cgroups)?;
     let host_mounts = mounted.host_mounts().to_vec();
+    let host_proc = fs::OpenOptions::new().read(true).open("/proc")?;
     mounted.pivot(&plan)?;
     // A terminal of the container's own devpts.
     let tty = std::env::var_os(CONSOLE).map(|_| nix::pty::openpty(None, None)).transpose()?;
@@ -174,7 +178,11 @@ fn act(bundle: &Path) -> Result<Value, Error> {
     let looks: serde_json::Map<_, _> =
         looks.into_iter().map(|path| (path.clone(), json!(look(Path::new(&path))))).collect();
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    Ok(json!({"mountinfo": mountinfo, "hostMounts": host_mounts, "looks": looks}))
+    // A mount can be copied as long as it is in this namespace, be it out of reach.
+    let host_proc = corten::sys::mount::open_tree_clone(host_proc.as_fd(), c"", false).is_ok();
+    Ok(
+        json!({"hostProc": host_proc, "mountinfo": mountinfo, "hostMounts": host_mounts, "looks": looks}),
+    )
 }
 
 /// The hierarchies of this machine, each with its top as the container's directory.
@@ -520,10 +528,12 @@ fn without_pivot_root() {
     let bundle = Bundle::new(json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
     let seen = bundle.run_with(PRIVILEGED, &["/bin/busybox", "/work"], NO_PIVOT).unwrap();
     assert_eq!(seen.looks["/work"], "missing");
-    // What is left of the host below has no proc or sysfs of its own.
-    let proc: Vec<_> = seen.mounts.iter().filter(|m| m.fs_type == "proc").collect();
-    assert_eq!(proc.len(), 1, "{:?}", seen.mounts);
-    assert!(seen.mounts.iter().all(|m| m.fs_type != "sysfs"));
+    // What is left of the host below has no proc.
+    assert!(!seen.host_proc);
+    assert!(!bundle.run(PRIVILEGED, &[]).unwrap().host_proc);
+    let mut bundle = bundle;
+    bundle.config["linux"]["namespaces"] = json!([]);
+    assert!(bundle.run(PRIVILEGED, &[]).unwrap().host_proc);
 }
 
 #[test]

@@ -148,3 +148,27 @@ fn propagate(tree: BorrowedFd<'_>, step: &MountStep) -> Result<()> {
     set_attributes(tree, step.recursive, true)?;
     step.propagation.iter().try_for_each(|change| set_propagation(tree, *change))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn co_mounted_controllers_have_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = std::fs::File::open(dir.path()).unwrap();
+        for name in ["cpu,cpuacct", "memory", "cpu,cpuacct"] {
+            link_controllers(fd.as_fd(), name.as_bytes()).unwrap();
+        }
+        let mut links: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), std::fs::read_link(entry.path()).unwrap()))
+            .collect();
+        links.sort();
+        assert_eq!(
+            links,
+            ["cpu", "cpuacct"].map(|name| (name.into(), Path::new("cpu,cpuacct").to_owned()))
+        );
+    }
+}
