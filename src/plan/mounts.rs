@@ -70,11 +70,6 @@ impl InsidePath {
         };
         Some((InsidePath(CString::new(parent).ok()?), CStr::from_bytes_with_nul(name).ok()?))
     }
-
-    /// A path below this one; `name` must hold no NUL byte, `..` or leading slash.
-    pub fn join(&self, name: &Path, field: &str) -> Result<InsidePath> {
-        InsidePath::new(Path::new(self.as_str()).join(name), field)
-    }
 }
 
 impl fmt::Display for InsidePath {
