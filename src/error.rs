@@ -99,6 +99,27 @@ fn parts(error: &Error) -> (String, Vec<String>) {
     (inner.join(": "), outer)
 }
 
+/// An error as text for another process of ours; [`unpack`] raises it there.
+pub fn pack(error: &Error) -> String {
+    let hint = hint(error).unwrap_or_default();
+    format!("{}\0{}\0{hint}", kind(error) as u8, parts(error).0)
+}
+
+/// The error that [`pack`] packed.
+pub fn unpack(text: &str) -> Error {
+    let mut fields = text.splitn(3, '\0');
+    let kind = match fields.next().and_then(|kind| kind.parse::<u8>().ok()) {
+        Some(number) if number == Kind::BadInput as u8 => Kind::BadInput,
+        Some(number) if number == Kind::Unsupported as u8 => Kind::Unsupported,
+        _ => Kind::System,
+    };
+    let fault = Fault::new(kind, fields.next().unwrap_or("no reason given"));
+    match fields.next() {
+        Some(hint) if !hint.is_empty() => fault.hint(hint).into(),
+        _ => fault.into(),
+    }
+}
+
 /// For people: the failure, the context on a line of its own, then the hint.
 pub fn render(error: &Error) -> String {
     let (what, outer) = parts(error);

@@ -1,1 +1,0 @@
-//! linux.resources as data.
