@@ -70,6 +70,14 @@ impl InsidePath {
         };
         Some((InsidePath(CString::new(parent).ok()?), CStr::from_bytes_with_nul(name).ok()?))
     }
+
+    /// Where a symbolic link at this path leads, as text: beside it, or from the root. `None` for
+    /// what is not a path in UTF-8.
+    pub fn beside(&self, target: &Path) -> Option<InsidePath> {
+        let parent = self.split().map_or(InsidePath(c".".into()), |(parent, _)| parent);
+        // An absolute target replaces what stands before it.
+        InsidePath::new(Path::new(parent.as_str()).join(target), "link").ok()
+    }
 }
 
 impl fmt::Display for InsidePath {
@@ -195,8 +203,10 @@ pub struct RootfsPlan {
     pub propagation: Option<Propagation>,
     /// --no-pivot.
     pub no_pivot: bool,
-    /// The container has a mount namespace of its own.
+    /// The container has a mount namespace of its own, new or joined.
     pub private_mounts: bool,
+    /// That one is joined: others live in it, whose root and propagation stay as they are.
+    pub joined_mounts: bool,
     /// The container has a user namespace of its own.
     pub user_namespace: bool,
     /// The container has a cgroup namespace of its own.
@@ -284,6 +294,7 @@ impl RootfsPlan {
             propagation: root_propagation(linux, no_pivot)?,
             no_pivot,
             private_mounts,
+            joined_mounts: namespaces.joins(Namespace::Mount),
             user_namespace: namespaces.has(Namespace::User),
             cgroup_namespace: namespaces.has(Namespace::Cgroup),
             setup_dev: !steps.iter().any(binds_dev),

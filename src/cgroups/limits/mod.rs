@@ -21,9 +21,6 @@ pub(super) enum Moment {
 
 /// Sets everything that is given, and nothing else.
 pub(super) fn apply(cgroup: &Cgroup, plan: &ResourcesPlan, moment: Moment) -> Result<()> {
-    if moment == Moment::Create {
-        devices(cgroup, plan)?;
-    }
     memory(cgroup, &plan.memory, moment)?;
     // cpu and cpuset are two controllers with one object in config.json.
     let cpuset =
@@ -224,7 +221,7 @@ fn set_related(dir: &Dir, settings: Vec<Setting>) -> Result<()> {
     }
 }
 
-fn devices(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
+pub(super) fn devices(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
     match (cgroup.v1("devices"), cgroup.v2()) {
         (Some(dir), _) => device_filter::apply_v1(dir, &plan.devices),
         (None, Some(dir)) => device_filter::apply_v2(dir, &plan.devices),
