@@ -61,9 +61,9 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The kind of the first [`Fault`] in the chain; [`Kind::System`] where there is none.
+/// The kind of the outermost [`Fault`], be it the cause or a context; [`Kind::System`] without.
 pub fn kind(error: &Error) -> Kind {
-    error.chain().find_map(|e| e.downcast_ref::<Fault>()).map_or(Kind::System, |f| f.kind)
+    error.downcast_ref::<Fault>().map_or(Kind::System, |fault| fault.kind)
 }
 
 /// The text of an errno as engines match on it: lower case, no number ("no such file or directory").
@@ -89,7 +89,7 @@ fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn hint(error: &Error) -> Option<&str> {
-    error.chain().find_map(|e| e.downcast_ref::<Fault>()).and_then(|f| f.hint.as_deref())
+    error.downcast_ref::<Fault>().and_then(|fault| fault.hint.as_deref())
 }
 
 /// Splits the chain: what failed and why, and the outer "while ..." contexts.
@@ -97,6 +97,27 @@ fn parts(error: &Error) -> (String, Vec<String>) {
     let texts: Vec<String> = error.chain().map(cause_text).collect();
     let (outer, inner): (Vec<_>, Vec<_>) = texts.into_iter().partition(|t| t.starts_with("while "));
     (inner.join(": "), outer)
+}
+
+/// An error as text for another process of ours; [`unpack`] raises it there.
+pub fn pack(error: &Error) -> String {
+    let hint = hint(error).unwrap_or_default();
+    format!("{}\0{}\0{hint}", kind(error) as u8, parts(error).0)
+}
+
+/// The error that [`pack`] packed.
+pub fn unpack(text: &str) -> Error {
+    let mut fields = text.splitn(3, '\0');
+    let kind = match fields.next().and_then(|kind| kind.parse::<u8>().ok()) {
+        Some(number) if number == Kind::BadInput as u8 => Kind::BadInput,
+        Some(number) if number == Kind::Unsupported as u8 => Kind::Unsupported,
+        _ => Kind::System,
+    };
+    let fault = Fault::new(kind, fields.next().unwrap_or("no reason given"));
+    match fields.next() {
+        Some(hint) if !hint.is_empty() => fault.hint(hint).into(),
+        _ => fault.into(),
+    }
 }
 
 /// For people: the failure, the context on a line of its own, then the hint.

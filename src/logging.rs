@@ -28,6 +28,20 @@ struct Logger {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
+/// In a container's init: where records go instead, see [`forward`].
+static FORWARD: Mutex<Option<Forward>> = Mutex::new(None);
+
+type Forward = Box<dyn Fn(&str) + Send>;
+
+/// Hands the text of warnings to `to` from now on: init's standard error is the container's, so
+/// its warnings go to the parent. `None` drops them.
+pub fn forward(to: Option<Forward>) {
+    let drop_all: Forward = Box::new(|_| {});
+    if let Ok(mut forward) = FORWARD.lock() {
+        *forward = Some(to.unwrap_or(drop_all));
+    }
+}
+
 /// Installs the logger; `path` is opened for appending, with close-on-exec.
 pub fn init(path: Option<&Path>, format: Format, debug: bool) -> Result<()> {
     let file =
@@ -57,6 +71,14 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if let Ok(forward) = FORWARD.lock()
+            && let Some(forward) = &*forward
+        {
+            if record.level() <= Level::Warn {
+                forward(&record.args().to_string());
+            }
+            return;
+        }
         let line = line(self.format, record.level(), &record.args().to_string(), &now());
         // A log that cannot be written must not stop the container.
         let _ = match &self.file {

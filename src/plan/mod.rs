@@ -1,8 +1,144 @@
 //! The plan: everything that will be done, as data, with every default resolved. The parent and
 //! the child only execute it. A plan never resolves a path inside the root filesystem.
 
+pub mod exec;
+pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
 pub mod resources;
 pub mod seccomp;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
+
+use crate::error::Result;
+use hooks::HooksPlan;
+use mounts::RootfsPlan;
+use namespaces::NamespacesPlan;
+use process::{ProcessPlan, c_string};
+use resources::ResourcesPlan;
+use seccomp::SeccompPlan;
+
+/// The version of the runtime specification that Corten follows.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// personality(2) PER_LINUX and PER_LINUX32.
+const PER_LINUX: u32 = 0;
+const PER_LINUX32: u32 = 8;
+
+/// A container, ready to be made.
+#[derive(Debug)]
+pub struct ContainerPlan {
+    /// The id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// For the state that hooks get.
+    pub annotations: BTreeMap<String, String>,
+    /// See [`NamespacesPlan`].
+    pub namespaces: NamespacesPlan,
+    /// See [`RootfsPlan`].
+    pub rootfs: RootfsPlan,
+    /// See [`ResourcesPlan`].
+    pub resources: ResourcesPlan,
+    /// `None` for a config without `process`: it can be created, not started.
+    pub process: Option<ProcessPlan>,
+    /// The compiled filter.
+    pub seccomp: Option<SeccompPlan>,
+    /// See [`HooksPlan`].
+    pub hooks: HooksPlan,
+    /// For sethostname(2).
+    pub hostname: Option<CString>,
+    /// For setdomainname(2).
+    pub domainname: Option<CString>,
+    /// Keys and values of sysctl(8), in order.
+    pub sysctls: Vec<(String, String)>,
+    /// For personality(2).
+    pub personality: Option<u32>,
+}
+
+impl ContainerPlan {
+    /// Resolves a checked spec. The only effect is that seccomp is compiled.
+    pub fn build(spec: &Spec, id: &str, bundle: &Path, no_pivot: bool) -> Result<Self> {
+        let linux = spec.linux().as_ref();
+        let name = |text: &Option<String>, field: &str| -> Result<Option<CString>> {
+            text.as_deref().filter(|t| !t.is_empty()).map(|t| c_string(t, field)).transpose()
+        };
+        let mut sysctls: Vec<(String, String)> =
+            linux.and_then(|l| l.sysctl().clone()).into_iter().flatten().collect();
+        sysctls.sort();
+        Ok(ContainerPlan {
+            id: id.to_owned(),
+            bundle: bundle.to_owned(),
+            annotations: spec.annotations().clone().into_iter().flatten().collect(),
+            namespaces: NamespacesPlan::build(linux),
+            rootfs: RootfsPlan::build(spec, bundle, no_pivot)?,
+            resources: ResourcesPlan::build(linux.and_then(|l| l.resources().as_ref()))?,
+            process: match spec.process() {
+                Some(process) => Some(ProcessPlan::build(process, "config.json: process")?),
+                None => None,
+            },
+            seccomp: match linux.and_then(|l| l.seccomp().as_ref()) {
+                Some(profile) => Some(seccomp::compile(profile)?),
+                None => None,
+            },
+            hooks: HooksPlan::build(
+                spec.hooks().as_ref(),
+                spec.process().as_ref().and_then(|p| p.env().as_deref()).unwrap_or_default(),
+            ),
+            hostname: name(spec.hostname(), "config.json: hostname")?,
+            domainname: name(spec.domainname(), "config.json: domainname")?,
+            sysctls,
+            personality: personality(linux),
+        })
+    }
+
+    /// Whether init stops after mounting: for hooks of the runtime's namespaces, or because the
+    /// host sees its mounts.
+    pub fn reports_mounts(&self) -> bool {
+        !self.hooks.prestart.is_empty()
+            || !self.hooks.create_runtime.is_empty()
+            || !self.namespaces.has(namespaces::Namespace::Mount)
+    }
+
+    /// The state of the spec ("State", runtime.md) as hooks and seccomp agents get it: one line
+    /// of JSON.
+    pub fn state_json(&self, status: &str, pid: i32) -> String {
+        state_json(&self.id, status, pid, &self.bundle, &self.annotations)
+    }
+}
+
+/// `linux.personality` for personality(2).
+pub fn personality(linux: Option<&Linux>) -> Option<u32> {
+    linux.and_then(|linux| linux.personality().as_ref()).map(|p| match p.domain() {
+        LinuxPersonalityDomain::PerLinux => PER_LINUX,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+    })
+}
+
+/// See [`ContainerPlan::state_json`].
+pub fn state_json(
+    id: &str,
+    status: &str,
+    pid: i32,
+    bundle: &Path,
+    annotations: &BTreeMap<String, String>,
+) -> String {
+    let mut state = serde_json::json!({
+        "ociVersion": OCI_VERSION,
+        "id": id,
+        "status": status,
+        "bundle": bundle,
+    });
+    if pid > 0 {
+        state["pid"] = pid.into();
+    }
+    if !annotations.is_empty() {
+        state["annotations"] = serde_json::json!(annotations);
+    }
+    state.to_string()
+}

@@ -1,1 +1,146 @@
-//! Security.
+//! What the program may do, in the one order that works: [`apply`].
+
+pub mod caps;
+pub mod lsm;
+pub mod procfs;
+pub mod seal;
+pub mod seccomp;
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid};
+
+use crate::error::{Context, Fault, Kind, Result};
+use crate::plan::process::{ProcessPlan, SchedulerPlan, UserPlan};
+use crate::plan::seccomp::SeccompPlan;
+use crate::sys::process as sys;
+use procfs::Proc;
+
+/// umask(2) where the config says nothing: what runc and crun give.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Turns the calling process, root in its user namespace, into what the plan says. The caller
+/// execs next; only read(2), write(2) and execve(2) follow. `listener` gets the notify
+/// descriptor of the seccomp filter.
+pub fn apply(
+    process: &ProcessPlan,
+    seccomp: Option<&SeccompPlan>,
+    proc: &Proc,
+    listener: impl FnOnce(OwnedFd) -> Result<()>,
+) -> Result<()> {
+    // Before no_new_privs: under it AppArmor takes only profiles that narrow the present one.
+    lsm::apply(process, proc)?;
+    // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
+    if let Some(scheduler) = &process.scheduler {
+        set_scheduler(scheduler)?;
+    }
+    if let Some(io) = &process.io_priority {
+        sys::set_io_priority(io.class, io.level).context("cannot set process.ioPriority")?;
+    }
+    for limit in &process.rlimits {
+        sys::set_rlimit(limit.resource, limit.soft, limit.hard)
+            .with_context(|| format!("cannot set {}", limit.name))?;
+    }
+
+    if process.no_new_privileges {
+        become_user(process)?;
+        // No exec lies between, so its place matters only to seccomp(2), which demands it or
+        // CAP_SYS_ADMIN.
+        prctl::set_no_new_privs().context("cannot set no_new_privs")?;
+        // Last of all, so that the filter need not allow what was done above.
+        load_filter(seccomp, listener)
+    } else {
+        // Without no_new_privs the filter needs CAP_SYS_ADMIN: before the capabilities go. It
+        // must therefore allow what follows.
+        load_filter(seccomp, listener)?;
+        become_user(process)
+    }
+}
+
+/// From root with all capabilities to the plan's user with the plan's.
+fn become_user(process: &ProcessPlan) -> Result<()> {
+    // Needs CAP_SETPCAP, and must not wait until after setuid(2) took it.
+    caps::limit_bounding(&process.caps)?;
+    // As root first: a directory may be closed to the user and still be asked for.
+    let entered = change_directory(process);
+    // Otherwise setresuid(2) to another than 0 would clear the permitted set, too.
+    prctl::set_keepcaps(true).context("cannot keep capabilities over setuid")?;
+    set_user(&process.user)?;
+    prctl::set_keepcaps(false).context("cannot reset keepcaps")?;
+    // As the user: network file systems may let only the owner in.
+    if entered.is_err() {
+        change_directory(process)?;
+    }
+    verify_directory(process)?;
+    umask(Mode::from_bits_truncate(process.user.umask.unwrap_or(DEFAULT_UMASK)));
+    // Last: it takes the capabilities that all of the above needed.
+    caps::apply(&process.caps)
+}
+
+/// Groups before the user, while CAP_SETGID is there; supplementary ones even when none are
+/// given, or the caller's would stay (CVE-2022-36109).
+fn set_user(user: &UserPlan) -> Result<()> {
+    let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    setgroups(&groups).map_err(|errno| unmapped(errno, "additional gids"))?;
+    let gid = Gid::from_raw(user.gid);
+    setresgid(gid, gid, gid).map_err(|errno| unmapped(errno, &format!("gid {gid}")))?;
+    let uid = Uid::from_raw(user.uid);
+    setresuid(uid, uid, uid).map_err(|errno| unmapped(errno, &format!("uid {uid}")))
+}
+
+fn unmapped(errno: Errno, what: &str) -> anyhow::Error {
+    let error = anyhow::Error::from(errno).context(format!("cannot become {what}"));
+    match errno {
+        Errno::EINVAL => Fault::new(Kind::BadInput, format!("{error:#}"))
+            .hint("it is not in linux.uidMappings or linux.gidMappings")
+            .into(),
+        _ => error,
+    }
+}
+
+fn change_directory(process: &ProcessPlan) -> Result<()> {
+    chdir(process.cwd.as_c_str())
+        .with_context(|| format!("cannot change to process.cwd {:?}", process.cwd))
+}
+
+/// The kernel itself says whether the directory is inside the root (CVE-2024-21626): outside, a
+/// path cannot be given or begins with "(unreachable)".
+fn verify_directory(process: &ProcessPlan) -> Result<()> {
+    let inside = nix::unistd::getcwd().is_ok_and(|cwd| cwd.is_absolute());
+    match inside {
+        true => Ok(()),
+        false => Err(Fault::bad_input(format!(
+            "process.cwd {:?} leads out of the container",
+            process.cwd
+        ))
+        .into()),
+    }
+}
+
+fn set_scheduler(plan: &SchedulerPlan) -> Result<()> {
+    sys::sched_setattr(sys::SchedAttr {
+        size: 0,
+        policy: plan.policy,
+        flags: plan.flags,
+        nice: plan.nice,
+        priority: plan.priority,
+        runtime: plan.runtime,
+        deadline: plan.deadline,
+        period: plan.period,
+    })
+    .context("cannot set process.scheduler")
+}
+
+fn load_filter(
+    seccomp: Option<&SeccompPlan>,
+    listener: impl FnOnce(OwnedFd) -> Result<()>,
+) -> Result<()> {
+    let Some(plan) = seccomp else { return Ok(()) };
+    match seccomp::load(plan)? {
+        Some(fd) => listener(fd),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,322 @@
+//! Every namespace new, shared with the host, or joined by path.
+
+use crate::harness::{Bundle, Context, Need, Test, contains};
+use crate::test;
+use serde_json::json;
+use std::path::PathBuf;
+
+pub const TESTS: &[Test] = &[
+    test!(new_namespaces_differ_from_the_host),
+    test!(left_out_namespaces_are_the_hosts),
+    test!(joined_namespaces_are_the_same),
+    test!(joined_pid_namespace_has_another_init),
+    test!(joined_mount_namespace_alone)
+        .needs(&[Need::CortenOnly("a joined mount namespace loses the rootfs path in 1.1")]),
+    test!(mixed_new_shared_joined),
+    test!(hostname_and_domainname),
+    test!(domainname_is_set).needs(&[Need::CortenOnly("domainname came with 1.2")]),
+    test!(sysctls_of_own_namespaces),
+    test!(network_has_its_loopback_up_or_down_like_the_kernel),
+    test!(ipc_objects_are_not_seen),
+    test!(cgroup_namespace_hides_the_path),
+    test!(time_namespace_has_offsets)
+        .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
+    test!(user_namespace_maps_ids),
+    test!(user_namespace_owns_the_other_namespaces),
+    test!(user_namespace_with_read_only_root_and_devices),
+    test!(joined_user_namespace),
+    test!(pid_namespace_shared_in_the_process_list),
+    test!(init_is_pid_one_with_empty_children),
+];
+
+const KINDS: [(&str, &str); 7] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("mount", "mnt"),
+    ("cgroup", "cgroup"),
+    ("user", "user"),
+];
+
+/// The link text of a process's namespace: equal texts are the same namespace.
+fn link(pid: impl std::fmt::Display, file: &str) -> PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap()
+}
+
+fn new_namespaces_differ_from_the_host(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.namespace("cgroup", None);
+    bundle.user_namespace();
+    bundle.idle();
+    let container = bundle.start();
+    let pid = container.pid();
+    for (kind, file) in KINDS {
+        assert_ne!(link(pid, file), link("self", file), "{kind}");
+    }
+}
+
+fn left_out_namespaces_are_the_hosts(t: &Context) {
+    for (kind, file) in
+        KINDS.into_iter().filter(|(kind, _)| !["mount", "cgroup", "user"].contains(kind))
+    {
+        let mut bundle = t.bundle();
+        bundle.without_namespace(kind);
+        if kind == "uts" {
+            bundle.config.as_object_mut().unwrap().remove("hostname");
+        }
+        if kind == "network" || kind == "ipc" {
+            without_sysfs_or_mqueue(&mut bundle, kind);
+        }
+        bundle.idle();
+        let container = bundle.start();
+        assert_eq!(link(container.pid(), file), link("self", file), "{kind}");
+        container.end();
+    }
+}
+
+/// What cannot be mounted in the host's namespace of that kind is left out.
+fn without_sysfs_or_mqueue(bundle: &mut Bundle, kind: &str) {
+    bundle.without_mount(if kind == "ipc" { "/dev/mqueue" } else { "/sys" });
+}
+
+fn joined_namespaces_are_the_same(t: &Context) {
+    let mut first = t.bundle();
+    first.namespace("cgroup", None);
+    first.idle();
+    let first = first.start();
+    let pid = first.pid();
+    for (kind, file) in KINDS.into_iter().filter(|(kind, _)| !["mount", "user"].contains(kind)) {
+        let mut second = t.bundle();
+        second.namespace(kind, Some(format!("/proc/{}/ns/{file}", pid)));
+        if kind == "uts" {
+            second.config.as_object_mut().unwrap().remove("hostname");
+        }
+        second.idle();
+        let container = second.start();
+        assert_eq!(link(container.pid(), file), link(pid, file), "{kind}");
+        for (other, file) in
+            KINDS.into_iter().filter(|(o, _)| ![kind, "user", "cgroup"].contains(o))
+        {
+            assert_ne!(
+                link(container.pid(), file),
+                link(pid, file),
+                "{other} when {kind} is joined"
+            );
+        }
+        container.end();
+    }
+}
+
+fn joined_pid_namespace_has_another_init(t: &Context) {
+    let mut first = t.bundle();
+    first.idle();
+    let first = first.start();
+    let mut second = t.bundle();
+    second.namespace("pid", Some(format!("/proc/{}/ns/pid", first.pid())));
+    second.script("echo $$; cat /proc/1/cmdline | tr '\\0' ' '");
+    let output = second.run().ok();
+    let (pid, init) = output.split_once('\n').unwrap();
+    assert_ne!(pid, "1");
+    contains(init, "trap");
+    assert_eq!(first.status(), "running");
+}
+
+fn joined_mount_namespace_alone(t: &Context) {
+    let mut first = t.bundle();
+    first.script("echo first > /tmp/whose; echo ready; while :; do sleep 0.05; done");
+    let first = first.start();
+    first.wait_printed("ready");
+    let mut second = t.bundle();
+    second.namespace("mount", Some(format!("/proc/{}/ns/mnt", first.pid())));
+    second.config["mounts"] = json!([]);
+    second.config["linux"]["maskedPaths"] = json!([]);
+    second.config["linux"]["readonlyPaths"] = json!([]);
+    second.idle();
+    let second = second.start();
+    assert_eq!(link(second.pid(), "mnt"), link(first.pid(), "mnt"));
+}
+
+fn mixed_new_shared_joined(t: &Context) {
+    let mut first = t.bundle();
+    first.idle();
+    let first = first.start();
+    let mut second = t.bundle();
+    second.namespace("network", Some(format!("/proc/{}/ns/net", first.pid())));
+    second.namespace("ipc", Some(format!("/proc/{}/ns/ipc", first.pid())));
+    second.without_namespace("uts");
+    second.config.as_object_mut().unwrap().remove("hostname");
+    second.idle();
+    let second = second.start();
+    assert_eq!(link(second.pid(), "net"), link(first.pid(), "net"));
+    assert_eq!(link(second.pid(), "ipc"), link(first.pid(), "ipc"));
+    assert_eq!(link(second.pid(), "uts"), link("self", "uts"));
+    assert_ne!(link(second.pid(), "pid"), link(first.pid(), "pid"));
+    assert_ne!(link(second.pid(), "mnt"), link(first.pid(), "mnt"));
+}
+
+fn hostname_and_domainname(t: &Context) {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let mut bundle = t.bundle();
+    bundle.config["hostname"] = json!("a-name.example");
+    bundle.args(["hostname"]);
+    assert_eq!(bundle.run().ok(), "a-name.example");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), host);
+}
+
+fn domainname_is_set(t: &Context) {
+    let host = std::fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
+    let mut bundle = t.bundle();
+    bundle.config["domainname"] = json!("domain.example");
+    bundle.args(["cat", "/proc/sys/kernel/domainname"]);
+    assert_eq!(bundle.run().ok(), "domain.example");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/domainname").unwrap(), host);
+}
+
+fn sysctls_of_own_namespaces(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["linux"]["sysctl"] = json!({
+        "net.ipv4.ip_forward": "1",
+        "net/ipv4/ip_default_ttl": "77",
+        "kernel.shm_rmid_forced": "1",
+        "kernel.msgmax": "9000",
+        "fs.mqueue.msg_max": "12",
+    });
+    bundle.script(
+        "cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/ip_default_ttl \
+         kernel/shm_rmid_forced kernel/msgmax fs/mqueue/msg_max",
+    );
+    let before = std::fs::read_to_string("/proc/sys/kernel/msgmax").unwrap();
+    assert_eq!(bundle.run().ok(), "1\n77\n1\n9000\n12");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/msgmax").unwrap(), before);
+}
+
+fn network_has_its_loopback_up_or_down_like_the_kernel(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("ls /sys/class/net; cat /sys/class/net/lo/flags");
+    let output = bundle.run().ok();
+    assert!(output.lines().any(|l| l == "lo") && !output.contains("eth0"), "{output}");
+    // IFF_UP is 1: runc brings the loopback of a new network namespace up, as engines rely on.
+    let flags = output.lines().last().unwrap().trim_start_matches("0x");
+    assert_eq!(u32::from_str_radix(flags, 16).unwrap() & 1, 1, "{output}");
+}
+
+fn ipc_objects_are_not_seen(t: &Context) {
+    let id = t.sh("ipcmk -Q | sed 's/.*: //'");
+    let mut bundle = t.bundle();
+    bundle.script("tail -n +2 /proc/sysvipc/msg");
+    let inside = bundle.run();
+    t.sh(&format!("ipcrm -q {id}"));
+    assert_eq!(inside.ok(), "");
+}
+
+fn cgroup_namespace_hides_the_path(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.namespace("cgroup", None);
+    bundle.args(["cat", "/proc/self/cgroup"]);
+    let output = bundle.run().ok();
+    let own = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for line in output.lines() {
+        let names = line.split(':').nth(1).unwrap();
+        let mounted = names.is_empty() || own.contains(names.split(',').next().unwrap());
+        assert!(!mounted || line.ends_with(":/"), "{line} in:\n{output}");
+    }
+}
+
+fn time_namespace_has_offsets(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.namespace("time", None);
+    bundle.config["linux"]["timeOffsets"] =
+        json!({"boottime": {"secs": 1_000_000, "nanosecs": 0}, "monotonic": {"secs": 500}});
+    bundle.script("cat /proc/uptime; cat /proc/self/timens_offsets; readlink /proc/self/ns/time");
+    let output = bundle.run().ok();
+    let uptime: f64 = output.split(' ').next().unwrap().parse().unwrap();
+    let host = std::fs::read_to_string("/proc/uptime").unwrap();
+    let host: f64 = host.split(' ').next().unwrap().parse().unwrap();
+    assert!((uptime - host - 1_000_000.0).abs() < 60.0, "{uptime} against {host}");
+    let offsets: Vec<Vec<&str>> =
+        output.lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
+    assert!(offsets.contains(&vec!["monotonic", "500", "0"]), "{output}");
+    assert!(offsets.contains(&vec!["boottime", "1000000", "0"]), "{output}");
+    assert!(!output.ends_with(link("self", "time").to_str().unwrap()));
+}
+
+fn user_namespace_maps_ids(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.script(
+        "id -u; cat /proc/self/uid_map /proc/self/gid_map; echo own > /tmp/file; sleep 1000",
+    );
+    let container = bundle.start();
+    container.wait_printed("65536");
+    let printed = container.printed();
+    let lines: Vec<Vec<&str>> = printed.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines, [vec!["0"], vec!["0", "100000", "65536"], vec!["0", "100000", "65536"]]);
+    let status = crate::harness::proc_status(container.pid(), "Uid").unwrap();
+    assert_eq!(status, "100000\t100000\t100000\t100000");
+    crate::harness::wait_for("the file", 5, || bundle.rootfs("tmp/file").exists());
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(bundle.rootfs("tmp/file")).unwrap().uid(), 100_000);
+}
+
+fn user_namespace_owns_the_other_namespaces(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.all_capabilities();
+    // CAP_SYS_ADMIN and CAP_NET_ADMIN over the new namespaces, not over the host's.
+    bundle.script("hostname changed && hostname; ip link set lo down && echo down; mount -t tmpfs t /mnt && echo mounted");
+    assert_eq!(bundle.run().ok(), "changed\ndown\nmounted");
+}
+
+fn user_namespace_with_read_only_root_and_devices(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.config["root"]["readonly"] = json!(true);
+    bundle.script(
+        "touch /file 2>&1; head -c 3 /dev/zero | wc -c; echo x > /dev/null; ls /dev/urandom; \
+         echo secret > /proc/kcore && echo written; stat -c %t:%T /dev/null",
+    );
+    let output = bundle.run().stdout;
+    contains(&output, "Read-only file system");
+    contains(&output, "3\n/dev/urandom");
+    contains(&output, "1:3");
+}
+
+fn joined_user_namespace(t: &Context) {
+    let mut first = t.bundle();
+    first.user_namespace();
+    first.idle();
+    let first = first.start();
+    let mut second = t.bundle();
+    second.user_namespace();
+    second.namespace("user", Some(format!("/proc/{}/ns/user", first.pid())));
+    if t.runtime.is_corten() {
+        let linux = second.config["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+    }
+    second.idle();
+    let second = second.start();
+    assert_eq!(link(second.pid(), "user"), link(first.pid(), "user"));
+    assert_ne!(link(second.pid(), "mnt"), link(first.pid(), "mnt"));
+}
+
+fn pid_namespace_shared_in_the_process_list(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("pid");
+    bundle.script("echo $$");
+    let pid: u32 = bundle.run().ok().parse().unwrap();
+    assert!(pid > 1);
+}
+
+fn init_is_pid_one_with_empty_children(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("echo $$; ls -d /proc/[0-9]*; cat /proc/1/comm; true");
+    let output = bundle.run().ok();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[0], "1");
+    // The shell and its `ls`: nothing of the runtime stays in the namespace.
+    let others = lines.iter().filter(|l| l.starts_with("/proc/")).count();
+    assert!(others <= 2, "{output}");
+    assert_eq!(*lines.last().unwrap(), "sh");
+}

@@ -1,0 +1,273 @@
+//! `create` and `run`: bundle -> spec -> checked -> plan -> launched -> on record.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+use super::lifecycle;
+use super::output::{self, Sockets};
+use crate::cgroups::{self, CgroupPlan, GroupPlan, Version};
+use crate::cli::{CreateArgs, RunArgs};
+use crate::config::{bundle, validate};
+use crate::error::{Context, Fault, Kind, Result};
+use crate::hooks;
+use crate::launch::parent::{Launch, Launched, launch, start};
+use crate::launch::program::Go;
+use crate::plan::ContainerPlan;
+use crate::plan::mounts::CgroupMount;
+use crate::security::{caps, lsm};
+use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
+use crate::supervise::Foreground;
+
+/// `create`: everything up to the program, which waits for `start`.
+pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
+    let request = Request::read(args, true)?;
+    let made = request.make(root, true).with_context(|| request.story())?;
+    made.hand_over(args).with_context(|| request.story())
+}
+
+/// `run`: create and start, and, unless detached, wait and delete. Gives the exit status.
+pub fn run(root: &Path, args: &RunArgs) -> Result<i32> {
+    let request = Request::read(&args.create, args.detach)?;
+    let foreground = match args.detach {
+        true => None,
+        false => Some(Foreground::prepare(!args.no_subreaper)?),
+    };
+    let mut made = request.make(root, false).with_context(|| request.story())?;
+    let console = match request.sockets.console.is_some() {
+        true => None,
+        false => made.launched.console.take(),
+    };
+    let (pid, dir) = made.hand_over_and_start(&request).with_context(|| request.story())?;
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.run(pid, console)?;
+    if !args.keep {
+        lifecycle::destroy(&dir)?;
+    }
+    Ok(status)
+}
+
+/// What is known before anything is done.
+struct Request<'a> {
+    args: &'a CreateArgs,
+    plan: ContainerPlan,
+    cgroup: CgroupPlan,
+    rootfs: PathBuf,
+    oci_version: String,
+    /// config.json as it was read.
+    config: String,
+    sockets: Sockets,
+    preserve_fds: u32,
+}
+
+impl<'a> Request<'a> {
+    /// Reads and checks everything; no effect.
+    fn read(args: &'a CreateArgs, detached: bool) -> Result<Self> {
+        validate::container_id(&args.id)?;
+        let bundle = bundle::load(&args.bundle)?;
+        validate::container(&bundle.spec, &bundle.dir)?;
+        let mut plan = ContainerPlan::build(&bundle.spec, &args.id, &bundle.dir, args.no_pivot)?;
+        let mut preserve_fds = args.preserve_fds;
+        let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
+        let new_user = plan.namespaces.makes(crate::plan::namespaces::Namespace::User);
+        if let Some(process) = &mut plan.process {
+            lsm::check(process, "config.json: process")?;
+            process.caps = caps::narrow(&process.caps, new_user)?;
+            preserve_fds += output::pass_listen_fds(process);
+        }
+        output::check_preserved(preserve_fds)?;
+        let hierarchies = cgroups::hierarchies()?;
+        let linux = bundle.spec.linux().as_ref();
+        let cgroup = CgroupPlan::build(
+            &hierarchies,
+            linux.and_then(|linux| linux.cgroups_path().as_deref()),
+            &args.id,
+        )?;
+        let sockets = Sockets::connect(
+            args.console_socket.as_deref(),
+            args.pidfd_socket.as_deref(),
+            terminal,
+            detached,
+        )?;
+        Ok(Request {
+            args,
+            rootfs: plan.rootfs.path.clone(),
+            plan,
+            cgroup,
+            oci_version: bundle.spec.version().clone(),
+            config: bundle.raw,
+            sockets,
+            preserve_fds,
+        })
+    }
+
+    fn story(&self) -> String {
+        format!(
+            "while creating container {:?} from bundle {}",
+            self.args.id,
+            self.plan.bundle.display()
+        )
+    }
+
+    fn state(&self) -> State {
+        let joined = self.plan.namespaces.join.iter().map(|(kind, path)| (*kind, path.clone()));
+        let made = crate::plan::namespaces::NAMESPACES
+            .iter()
+            .filter(|row| self.plan.namespaces.makes(row.0))
+            .map(|row| (row.0, PathBuf::new()));
+        State {
+            oci_version: self.oci_version.clone(),
+            id: self.args.id.clone(),
+            bundle: self.plan.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            annotations: self.plan.annotations.clone(),
+            init_process_pid: 0,
+            init_process_start: 0,
+            created: state::now(),
+            owner: nix::unistd::Uid::effective().as_raw(),
+            phase: Phase::Creating,
+            cgroup: self.cgroup.clone(),
+            resources: self.plan.resources.clone(),
+            namespaces: made
+                .chain(joined)
+                .map(|(kind, path)| (kind.name().to_owned(), path))
+                .collect(),
+            host_mounts: Vec::new(),
+            hooks: self.plan.hooks.clone(),
+            new_keyring: !self.args.no_new_keyring,
+        }
+    }
+
+    /// Claims the id and makes the container; on error all is undone.
+    fn make(&self, root: &Path, gated: bool) -> Result<Made> {
+        let (dir, lock) = StateDir::claim(root, &self.args.id)?;
+        let mut state = self.state();
+        match self.make_in(&dir, &mut state, gated) {
+            Ok(launched) => Ok(Made { dir, lock, state, launched }),
+            Err(error) => {
+                undo(&dir, &state, lock);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_in(&self, dir: &StateDir, state: &mut State, gated: bool) -> Result<Launched> {
+        // On record before it is made.
+        dir.write(state)?;
+        dir.write_file(state::CONFIG, self.config.as_bytes())?;
+        if let Some(seccomp) = &self.plan.seccomp {
+            let json = serde_json::to_vec(seccomp).context("cannot store the seccomp filter")?;
+            dir.write_file(state::SECCOMP, &json)?;
+        }
+        let launched = launch(Launch {
+            plan: &self.plan,
+            cgroup: &self.cgroup,
+            cgroup_mounts: &cgroup_mounts(&self.cgroup),
+            go: if gated { Go::Gate(gate::close(dir)?) } else { Go::Parent },
+            preserve_fds: self.preserve_fds,
+            new_keyring: !self.args.no_new_keyring,
+            record: &mut |pid: Pid, mounts: &[PathBuf]| {
+                state.init_process_pid = pid.as_raw();
+                state.init_process_start = Process::read(pid.as_raw()).map_or(0, |p| p.start_time);
+                state.host_mounts = mounts.to_vec();
+                dir.write(state)
+            },
+        })?;
+        self.sockets.send(&launched)?;
+        Ok(launched)
+    }
+}
+
+/// The container's cgroups, for a mount of type cgroup.
+fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
+    let mount = |group: &GroupPlan| {
+        let named = group.controllers.iter().any(|name| name.starts_with("name="));
+        let controllers = group.controllers.join(",");
+        CgroupMount {
+            name: group.mountpoint.file_name().unwrap_or_default().into(),
+            options: if named { format!("none,{controllers}") } else { controllers },
+            host_dir: group.path.clone(),
+            is_v2: group.version == Version::V2,
+        }
+    };
+    plan.groups.iter().map(mount).collect()
+}
+
+/// After a failure: what the launch itself did not undo.
+fn undo(dir: &StateDir, state: &State, lock: Lock) {
+    lifecycle::unmount(&state.host_mounts);
+    // The spec has them run whenever a container is destroyed, also half made (runtime.md,
+    // "Lifecycle", steps 5 and 12).
+    if state.init_process_pid != 0 {
+        lifecycle::run_poststop(state);
+    }
+    if let Err(error) = dir.remove() {
+        log::warn!("ignoring: {}", crate::error::render_line(&error));
+    }
+    drop(lock);
+}
+
+/// A container whose init is ready, not yet handed over to the caller.
+struct Made {
+    dir: StateDir,
+    lock: Lock,
+    state: State,
+    launched: Launched,
+}
+
+impl Made {
+    /// Tells the caller the pid and marks the container as created; on error it is destroyed.
+    fn hand_over(mut self, args: &CreateArgs) -> Result<()> {
+        match self.finish(args) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.destroy();
+                Err(error)
+            }
+        }
+    }
+
+    fn finish(&mut self, args: &CreateArgs) -> Result<()> {
+        if let Some(file) = &args.pid_file {
+            output::write_pid(file, self.launched.pid)?;
+        }
+        self.state.phase = Phase::Created;
+        self.dir.write(&self.state)
+    }
+
+    /// The same for `run`, then lets init go and runs the poststart hooks.
+    fn hand_over_and_start(mut self, request: &Request<'_>) -> Result<(Pid, StateDir)> {
+        let started = self.finish(request.args).and_then(|()| {
+            start(&self.launched.channel)?;
+            let pid = self.launched.pid;
+            hooks::run(
+                &self.state.hooks.poststart,
+                &self.state.oci_json(Status::Running, pid.as_raw()),
+            )
+        });
+        match started {
+            Ok(()) => Ok((self.launched.pid, self.dir)),
+            Err(error) => {
+                self.destroy();
+                Err(error)
+            }
+        }
+    }
+
+    fn destroy(self) {
+        let pidfd: &OwnedFd = &self.launched.pidfd;
+        // It may have ended by itself: then there is only the reaping.
+        let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.launched.pid, None);
+        drop(self.lock);
+        if let Err(error) = lifecycle::destroy(&self.dir) {
+            log::warn!("ignoring: {}", crate::error::render_line(&error));
+        }
+    }
+}
+
+/// A gentler word for a wrong combination of flags.
+pub(super) fn refuse(text: &str, hint: &str) -> crate::error::Error {
+    Fault::new(Kind::BadInput, text).hint(hint).into()
+}

@@ -1,0 +1,109 @@
+//! `features`: the document of the spec's features.md, read off the tables that the parsers use.
+
+use serde_json::{Value, json};
+
+use super::print;
+use crate::error::{Context, Result};
+use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
+use crate::sys::seccomp::filter_flags_avail;
+
+/// The oldest version of the spec whose configs are accepted.
+const OCI_VERSION_MIN: &str = "1.0.0";
+
+/// `features`.
+pub fn features() -> Result<()> {
+    let json = serde_json::to_string_pretty(&document()).context("cannot write JSON")?;
+    print(&format!("{json}\n"))
+}
+
+fn document() -> Value {
+    json!({
+        "ociVersionMin": OCI_VERSION_MIN,
+        "ociVersionMax": OCI_VERSION,
+        "hooks": hooks::KINDS.map(|(name, ..)| name),
+        "mountOptions": mounts::options::known().collect::<Vec<_>>(),
+        "linux": {
+            "namespaces": sorted(namespaces::NAMESPACES.iter().map(|row| row.1.to_owned())),
+            "capabilities": sorted(caps::all().iter().map(ToString::to_string)),
+            "cgroup": {
+                "v1": true,
+                "v2": true,
+                "systemd": false,
+                "systemdUser": false,
+                "rdma": true,
+            },
+            "seccomp": {
+                "enabled": true,
+                "actions": seccomp::ACTIONS.map(|(name, ..)| name),
+                "operators": seccomp::OPERATORS.map(|(name, _)| name),
+                "archs": seccomp::ARCHITECTURES.map(|(name, ..)| name),
+                "knownFlags": seccomp::FLAGS.map(|(name, ..)| name),
+                "supportedFlags": supported_flags(),
+            },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": {
+                "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
+            },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": {
+            "io.github.seccomp.libseccomp.version": seccomp::library_version(),
+            "org.opencontainers.runc.checkpoint.enabled": "false",
+        },
+    })
+}
+
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// Those of the flags that this kernel takes; one of them only together with a listener.
+fn supported_flags() -> Vec<&'static str> {
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    let is_supported = |flag| filter_flags_avail(flag) || filter_flags_avail(flag | listener);
+    let supported = seccomp::FLAGS.iter().filter(|(_, _, flag)| is_supported(*flag));
+    supported.map(|(name, ..)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<'a>(document: &'a Value, place: &str) -> Vec<&'a str> {
+        let list = document.pointer(place).and_then(Value::as_array);
+        list.unwrap_or_else(|| panic!("{place}")).iter().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn every_list_of_the_spec_is_there() {
+        let document = document();
+        assert_eq!(
+            texts(&document, "/hooks"),
+            [
+                "prestart",
+                "createRuntime",
+                "createContainer",
+                "startContainer",
+                "poststart",
+                "poststop"
+            ]
+        );
+        assert_eq!(
+            texts(&document, "/linux/namespaces"),
+            ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+        );
+        assert!(texts(&document, "/mountOptions").contains(&"rnosuid"));
+        assert!(!texts(&document, "/mountOptions").contains(&"idmap"));
+        // linux/capability.h: CAP_LAST_CAP is 40.
+        assert_eq!(texts(&document, "/linux/capabilities").len(), 41);
+        assert!(texts(&document, "/linux/capabilities").contains(&"CAP_SYS_ADMIN"));
+        for place in ["actions", "operators", "archs", "knownFlags"] {
+            let names = texts(&document, &format!("/linux/seccomp/{place}"));
+            assert!(!names.is_empty() && names.is_sorted(), "{place}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Everything that is wrong with a file, collected and then reported at once.
+
+use crate::error::{Fault, Kind, Result};
+
+struct Entry {
+    kind: Kind,
+    field: String,
+    what: String,
+    hint: Option<String>,
+}
+
+/// The faults found so far. A field is named by its path in the file (`mounts[3].source`).
+#[derive(Default)]
+pub(super) struct Faults {
+    entries: Vec<Entry>,
+}
+
+impl Faults {
+    fn add(&mut self, kind: Kind, field: String, what: String, hint: Option<String>) {
+        self.entries.push(Entry { kind, field, what, hint });
+    }
+
+    /// `field` says something that cannot be.
+    pub fn bad(&mut self, field: impl Into<String>, what: impl Into<String>) {
+        self.add(Kind::BadInput, field.into(), what.into(), None);
+    }
+
+    /// The same, with what the person can do about it.
+    pub fn bad_hint(
+        &mut self,
+        field: impl Into<String>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Kind::BadInput, field.into(), what.into(), Some(hint.into()));
+    }
+
+    /// `field` is right, but this version cannot do it.
+    pub fn unsupported(&mut self, field: impl Into<String>, what: impl Into<String>) {
+        self.add(Kind::Unsupported, field.into(), what.into(), None);
+    }
+
+    /// A fault when `text` holds a NUL byte, which no system call can take.
+    pub fn nul(&mut self, field: impl Into<String>, text: &str) {
+        if text.contains('\0') {
+            self.bad(field, "holds a NUL byte");
+        }
+    }
+
+    /// One error that lists them all; `file` begins it. The kind is `Unsupported` only when
+    /// every fault is.
+    pub fn into_result(self, file: &str) -> Result<()> {
+        let Some(first) = self.entries.first() else { return Ok(()) };
+        let message = if self.entries.len() == 1 {
+            format!("{file}: {}", line(first))
+        } else {
+            let lines: String = self.entries.iter().map(|e| format!("\n  {}", line(e))).collect();
+            format!("{file} has {} faults:{lines}", self.entries.len())
+        };
+        let bad = self.entries.iter().any(|e| e.kind == Kind::BadInput);
+        let kind = if bad { Kind::BadInput } else { Kind::Unsupported };
+        let mut hints: Vec<&str> = Vec::new();
+        for hint in self.entries.iter().filter_map(|e| e.hint.as_deref()) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        let fault = Fault::new(kind, message);
+        Err(if hints.is_empty() { fault } else { fault.hint(hints.join("; ")) }.into())
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let at = if entry.field.is_empty() { String::new() } else { format!("{}: ", entry.field) };
+    printable(&format!("{at}{}", entry.what))
+}
+
+/// `text` with its control characters escaped: what a file says must not move the cursor of the
+/// person who reads the message.
+pub(super) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{kind, render};
+
+    #[test]
+    fn one_and_several() {
+        assert!(Faults::default().into_result("config.json").is_ok());
+        assert_eq!(printable("\u{1b}[2J\r\n\u{e4}"), "\\u{1b}[2J\\r\\n\u{e4}");
+
+        let mut one = Faults::default();
+        one.unsupported("linux.intelRdt", "not supported yet");
+        let error = one.into_result("config.json").unwrap_err();
+        assert_eq!(error.to_string(), "config.json: linux.intelRdt: not supported yet");
+        assert_eq!(kind(&error), Kind::Unsupported);
+
+        let mut three = Faults::default();
+        three.bad_hint("a", "wrong", "do this");
+        three.unsupported("b", "not yet");
+        three.bad_hint("c", "wrong too", "do this");
+        let error = three.into_result("config.json").unwrap_err();
+        assert_eq!(kind(&error), Kind::BadInput);
+        assert_eq!(
+            render(&error),
+            "error: config.json has 3 faults:\n  a: wrong\n  b: not yet\n  c: wrong too\n  \
+             hint: do this"
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! The last steps of every process that becomes a container's program: `create`, `run` and
+//! `exec` meet here.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::stat::{SFlag, fstat, stat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown};
+
+use super::protocol::{Channel, Tag};
+use crate::error::{Context, Error, Fault, Kind, Result};
+use crate::hooks;
+use crate::plan::hooks::HookPlan;
+use crate::plan::mounts::InsidePath;
+use crate::plan::process::ProcessPlan;
+use crate::plan::seccomp::SeccompPlan;
+use crate::rootfs::inside::RootDir;
+use crate::security;
+use crate::security::procfs::Proc;
+use crate::state::gate::Gate;
+use crate::sys::process as sys;
+
+/// /etc/passwd of an image may be anything: bounded (CVE-2026-47262).
+const MAX_PASSWD: usize = 1 << 20;
+
+/// What a waiting process waits for.
+pub enum Go {
+    /// `start`, through the state directory.
+    Gate(Gate),
+    /// The parent: `run` and `exec`.
+    Parent,
+}
+
+/// What [`become_program`] needs.
+pub struct Program<'a> {
+    /// The program; `None` waits, and then fails.
+    pub process: Option<&'a ProcessPlan>,
+    /// Its filter.
+    pub seccomp: Option<&'a SeccompPlan>,
+    /// The host's procfs, for labels.
+    pub proc: Proc,
+    /// To the parent.
+    pub channel: Channel,
+    /// What to wait for.
+    pub go: Go,
+    /// Hooks to run when the wait is over, with the state they get.
+    pub start_hooks: (&'a [HookPlan], String),
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+/// Drops what must be dropped, says Ready, waits, and execs. Errors go to the parent, and after
+/// Ready to whoever let us go.
+pub fn become_program(root: &RootDir, program: Program<'_>) -> ! {
+    let ready = match get_ready(root, &program) {
+        Ok(ready) => ready,
+        Err(error) => program.channel.fail(&error),
+    };
+    let error = match wait_and_exec(&program, ready) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    match &program.go {
+        Go::Gate(gate) => gate.report(&error),
+        Go::Parent => program.channel.fail(&error),
+    }
+    sys::exit_now(1)
+}
+
+/// The program, its environment and the file to exec.
+type Executable<'a> = (&'a ProcessPlan, Vec<CString>, CString);
+
+fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executable<'a>>> {
+    let executable = match program.process {
+        None => None,
+        Some(process) => {
+            give_stdio(process.user.uid);
+            let env = environment(root, process)?;
+            close_what_is_not_needed(program)?;
+            security::apply(process, program.seccomp, &program.proc, |listener| {
+                // Only its number: see security::seccomp::load. It stays open until the exec.
+                let number = listener.into_raw_fd().to_string();
+                program.channel.send_text(Tag::Listener, &number)
+            })?;
+            let path = find(process, &env)?;
+            Some((process, env, path))
+        }
+    };
+    // The runtime may end now without taking the container with it.
+    prctl::set_pdeathsig(None).context("cannot clear the parent-death signal")?;
+    program.channel.send(Tag::Ready)?;
+    Ok(executable)
+}
+
+/// Closes every descriptor but those that the program keeps and those that the wait needs, which
+/// all close on exec (CVE-2024-21626). Their owners in this process never run again.
+fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
+    crate::logging::forward(None);
+    let mut keep = vec![program.channel.as_raw_fd(), program.proc.as_fd().as_raw_fd()];
+    if let Go::Gate(gate) = &program.go {
+        keep.extend(gate.descriptors());
+    }
+    let first = 3 + program.preserve_fds;
+    sys::close_all_but(first, &mut keep).context("cannot close descriptors")?;
+    sys::cloexec_from(first).context("cannot close descriptors on exec")?;
+    // A createContainer hook has set close-on-exec on everything.
+    sys::keep_on_exec(3, program.preserve_fds).context("cannot keep descriptors open")
+}
+
+fn wait_and_exec(
+    program: &Program<'_>,
+    executable: Option<Executable<'_>>,
+) -> Result<std::convert::Infallible> {
+    match &program.go {
+        Go::Gate(gate) => gate.wait()?,
+        Go::Parent if program.channel.expect_byte(Tag::Start) => {}
+        Go::Parent => return Err(Error::msg("the runtime went away")),
+    }
+    let (process, env, path) = executable.ok_or_else(|| {
+        Fault::bad_input("config.json: process: missing, so there is nothing to start")
+            .hint("a container without process can only be created and deleted")
+    })?;
+    let (hooks, state) = &program.start_hooks;
+    hooks::run(hooks, state)?;
+    if !hooks.is_empty() {
+        // Running hooks sets close-on-exec on everything.
+        sys::keep_on_exec(3, program.preserve_fds).context("cannot keep descriptors open")?;
+    }
+    let errno = match nix::unistd::execve(&path, &process.args, &env) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    };
+    Err(explain_exec(&path, errno))
+}
+
+/// Passes stdin, stdout and stderr on to the user, who may have to open /dev/stdout again.
+/// Best effort, as runc does: a pipe of another user, a read-only file stay as they are.
+fn give_stdio(uid: u32) {
+    for fd in
+        [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd(), std::io::stderr().as_raw_fd()]
+    {
+        let fd = crate::sys::borrow_stdio(fd);
+        let Ok(stat) = fstat(fd) else { continue };
+        let is_null = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
+            && stat.st_rdev == libc::makedev(1, 3);
+        if stat.st_uid != uid && !is_null {
+            let _ = fchown(fd, Some(Uid::from_raw(uid)), None::<Gid>);
+        }
+    }
+}
+
+/// The plan's environment, with HOME from the container's passwd where it is missing.
+fn environment(root: &RootDir, process: &ProcessPlan) -> Result<Vec<CString>> {
+    let mut env = process.env.clone();
+    if !env.iter().any(|entry| entry.as_bytes().starts_with(b"HOME=")) {
+        let home = root
+            .read_bounded(&InsidePath::new("/etc/passwd", "passwd")?, MAX_PASSWD)
+            .ok()
+            .and_then(|passwd| home_of(&passwd, process.user.uid))
+            .unwrap_or_else(|| b"/".to_vec());
+        let entry = CString::new([b"HOME=".as_slice(), &home].concat());
+        env.push(entry.context("a home directory in /etc/passwd holds a NUL byte")?);
+    }
+    Ok(env)
+}
+
+/// The home directory of `uid`, see passwd(5).
+fn home_of(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
+    passwd.split(|byte| *byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+        let number = std::str::from_utf8(fields.get(2)?).ok()?.parse::<u32>().ok()?;
+        let home = fields.get(5).filter(|home| !home.is_empty())?;
+        (number == uid).then(|| home.to_vec())
+    })
+}
+
+/// The file to exec: as given with a slash, else the first in PATH that can be executed. The
+/// texts are those that engines turn into exit codes 126 and 127.
+fn find(process: &ProcessPlan, env: &[CString]) -> Result<CString> {
+    let name = process.args.first().context("config.json: process.args: empty")?;
+    let quoted = format!("exec: {:?}", name.to_string_lossy());
+    if name.as_bytes().contains(&b'/') {
+        let path = Path::new(OsStr::from_bytes(name.as_bytes()));
+        return match executable(path) {
+            Ok(()) => Ok(name.clone()),
+            Err(error) => Err(error.context(quoted)),
+        };
+    }
+    let path = env.iter().rev().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+    let path: &[u8] = path.unwrap_or_default();
+    let mut denied = None;
+    for dir in path.split(|byte| *byte == b':').filter(|_| !name.is_empty()) {
+        let dir: &[u8] = if dir.is_empty() { b"." } else { dir };
+        let file = PathBuf::from(OsStr::from_bytes(dir)).join(OsStr::from_bytes(name.as_bytes()));
+        match executable(&file) {
+            Ok(()) => {
+                return CString::new(file.into_os_string().into_vec()).context(quoted);
+            }
+            Err(error) if error.downcast_ref::<Errno>() == Some(&Errno::EACCES) => {
+                denied = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+    match denied {
+        Some(error) => Err(error.context(quoted)),
+        None => Err(Fault::bad_input(format!("{quoted}: executable file not found in $PATH"))
+            .hint("check process.args[0], and PATH in process.env")
+            .into()),
+    }
+}
+
+/// Whether we, as the container's user, may execute it.
+fn executable(path: &Path) -> Result<()> {
+    let stat = stat(path)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFDIR {
+        return Err(Error::from(Errno::EACCES).context("is a directory"));
+    }
+    faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, nix::fcntl::AtFlags::AT_EACCESS)?;
+    Ok(())
+}
+
+fn explain_exec(path: &CStr, errno: Errno) -> Error {
+    let text = format!("exec: {:?}: {}", path.to_string_lossy(), crate::error::errno_text(errno));
+    let fault = Fault::new(Kind::System, text);
+    match errno {
+        Errno::ENOENT => fault
+            .hint("the file is there, its interpreter (#! line or dynamic loader) is not")
+            .into(),
+        Errno::ENOEXEC => {
+            fault.hint("it is for another architecture, or a script without a #! line").into()
+        }
+        _ => fault.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_comes_from_passwd_and_nothing_else() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/evil:/bin/sh\nbroken\n\
+            web:x:33:33:web:/srv/www:/bin/false\nempty:x:7:7:::/bin/sh\n";
+        assert_eq!(home_of(passwd, 0).unwrap(), b"/root");
+        assert_eq!(home_of(passwd, 33).unwrap(), b"/srv/www");
+        // CVE-2016-3697: a number is never a name.
+        assert_eq!(home_of(passwd, 1000), None);
+        assert_eq!(home_of(passwd, 7), None);
+    }
+
+    fn process(args: &[&str], path: &str) -> (ProcessPlan, Vec<CString>) {
+        let strings = |list: &[&str]| list.iter().map(|s| CString::new(*s).unwrap()).collect();
+        let plan = ProcessPlan { args: strings(args), ..ProcessPlan::default() };
+        (plan, strings(&[&format!("PATH={path}")]))
+    }
+
+    #[test]
+    fn programs_are_found_or_refused_in_words_that_engines_know() {
+        let (plan, env) = process(&["sh"], "/nowhere:/bin");
+        assert_eq!(find(&plan, &env).unwrap().as_bytes(), b"/bin/sh");
+        let text = |args: &[&str], path: &str| {
+            let (plan, env) = process(args, path);
+            crate::error::render_line(&find(&plan, &env).unwrap_err())
+        };
+        assert!(
+            text(&["nope"], "/bin")
+                .starts_with("exec: \"nope\": executable file not found in $PATH")
+        );
+        assert_eq!(text(&["/nope"], "/bin"), "exec: \"/nope\": no such file or directory");
+        assert_eq!(text(&["/etc/passwd"], ""), "exec: \"/etc/passwd\": permission denied");
+        assert_eq!(text(&["/etc"], ""), "exec: \"/etc\": is a directory: permission denied");
+        assert_eq!(text(&["passwd"], "/etc"), "exec: \"passwd\": permission denied");
+    }
+}

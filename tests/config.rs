@@ -1,0 +1,986 @@
+//! config.json from text to verdict: good ones pass, each rule refuses its own bad one with a
+//! message that names the field, and no text at all makes a panic.
+
+use std::path::Path;
+
+use corten::config::{bundle, validate};
+use corten::error::{Kind, Result, kind};
+use serde_json::{Value, json};
+
+const FIXTURES: [(&str, &str); 6] = [
+    ("minimal", include_str!("fixtures/minimal.json")),
+    ("default", include_str!("fixtures/default.json")),
+    ("docker", include_str!("fixtures/docker.json")),
+    ("podman", include_str!("fixtures/podman.json")),
+    ("pod", include_str!("fixtures/pod.json")),
+    ("every-field", include_str!("fixtures/every-field.json")),
+];
+
+fn fixture(name: &str) -> Value {
+    let text = FIXTURES.iter().find(|(n, _)| *n == name).unwrap().1;
+    serde_json::from_str(text).unwrap()
+}
+
+/// A bundle directory with what the fixtures refer to.
+fn bundle_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("rootfs")).unwrap();
+    for file in ["hosts", "resolv.conf"] {
+        std::fs::write(dir.path().join(file), "").unwrap();
+    }
+    dir
+}
+
+fn check(config: &Value, dir: &Path) -> Result<()> {
+    let spec = bundle::parse_spec(&config.to_string())?;
+    validate::container(&spec, dir)
+}
+
+fn warnings(config: &Value, dir: &Path) -> Vec<String> {
+    validate::warnings(&bundle::parse_spec(&config.to_string()).unwrap(), dir)
+}
+
+/// Sets the value at `pointer`, making objects on the way.
+fn set(config: &mut Value, pointer: &str, value: Value) {
+    let mut here = config;
+    for step in pointer.split('/').skip(1) {
+        here = match here {
+            Value::Array(list) => &mut list[step.parse::<usize>().unwrap()],
+            Value::Object(map) => map.entry(step.replace("~1", "/")).or_insert(json!({})),
+            other => panic!("{pointer}: {other} is in the way"),
+        };
+    }
+    *here = value;
+}
+
+/// Each row: what to set in the default config (null removes), and the message that follows
+/// "config.json: "; `ROOT` stands for the bundle.
+fn refused(rows: &[(&[(&str, Value)], &str)]) {
+    let dir = bundle_dir();
+    for (changes, expected) in rows {
+        let mut config = fixture("default");
+        for (pointer, value) in *changes {
+            set(&mut config, pointer, value.clone());
+        }
+        let expected = expected.replace("ROOT", dir.path().to_str().unwrap());
+        match check(&config, dir.path()) {
+            Ok(()) => panic!("accepted: {changes:?}, expected {expected}"),
+            Err(e) => assert_eq!(e.to_string(), format!("config.json: {expected}")),
+        }
+    }
+}
+
+fn accepted(rows: &[&[(&str, Value)]]) {
+    let dir = bundle_dir();
+    for changes in rows {
+        let mut config = fixture("default");
+        for (pointer, value) in *changes {
+            set(&mut config, pointer, value.clone());
+        }
+        if let Err(e) = check(&config, dir.path()) {
+            panic!("{changes:?}: {e:#}");
+        }
+    }
+}
+
+#[test]
+fn what_engines_write_is_accepted() {
+    let dir = bundle_dir();
+    for (name, text) in FIXTURES.iter().filter(|(name, _)| *name != "every-field") {
+        std::fs::write(dir.path().join("config.json"), text).unwrap();
+        let bundle = bundle::load(dir.path()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        validate::container(&bundle.spec, &bundle.dir).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        // The copy in the state directory is read by the same parser.
+        assert_eq!(bundle::parse_spec(&bundle.raw).unwrap(), bundle.spec);
+    }
+}
+
+/// What the crate does not know it drops without a word: nothing of the spec may be among it.
+#[test]
+fn no_field_of_the_spec_is_lost() {
+    let config = fixture("every-field");
+    let spec = bundle::parse_spec(&config.to_string()).unwrap();
+    assert_eq!(serde_json::to_value(&spec).unwrap(), config);
+    let process = bundle::parse_process(&config["process"].to_string()).unwrap();
+    assert_eq!(serde_json::to_value(&process).unwrap(), config["process"]);
+    let resources = bundle::parse_resources(&config["linux"]["resources"].to_string()).unwrap();
+    assert_eq!(serde_json::to_value(&resources).unwrap(), config["linux"]["resources"]);
+}
+
+/// The crate would take an array for an object, by the order of its fields.
+#[test]
+fn an_array_is_not_an_object() {
+    fn objects(value: &Value, at: String, found: &mut Vec<String>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(map) => {
+                found.push(at.clone());
+                map.iter().map(|(key, v)| (key.replace('/', "~1"), v)).collect()
+            }
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect()
+            }
+            _ => return,
+        };
+        for (step, child) in children {
+            objects(child, format!("{at}/{step}"), found);
+        }
+    }
+    let config = fixture("every-field");
+    let mut all = Vec::new();
+    objects(&config, String::new(), &mut all);
+    assert!(all.len() > 40, "{all:?}");
+    for pointer in all {
+        let mut changed = config.clone();
+        let values = changed.pointer(&pointer).unwrap().as_object().unwrap().values().cloned();
+        let values: Vec<Value> = values.collect();
+        *changed.pointer_mut(&pointer).unwrap() = json!(values);
+        assert!(
+            bundle::parse_spec(&changed.to_string()).is_err(),
+            "{pointer}: taken as {values:?}"
+        );
+    }
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let dir = bundle_dir();
+    let mut config = fixture("default");
+    set(&mut config, "/ociVersion", json!("2.0.0"));
+    set(&mut config, "/process/cwd", json!("tmp"));
+    set(&mut config, "/linux/intelRdt", json!({}));
+    let error = check(&config, dir.path()).unwrap_err();
+    assert_eq!(
+        corten::error::render(&error),
+        "error: config.json has 3 faults:\n  ociVersion: 2.0.0 is not supported\n  \
+         process.cwd: must be an absolute path, not tmp\n  linux.intelRdt: not supported yet\n  \
+         hint: Corten reads versions 1.0.0 to 1.3.0 of the runtime spec"
+    );
+    assert_eq!(kind(&error), Kind::BadInput);
+}
+
+#[test]
+fn general() {
+    refused(&[
+        (&[("/ociVersion", json!(null))], "ociVersion: required"),
+        (&[("/ociVersion", json!("1.0"))], "ociVersion: \"1.0\" is not a semantic version"),
+        (&[("/ociVersion", json!("0.5.0-dev"))], "ociVersion: 0.5.0-dev is not supported"),
+        (&[("/root", json!(null))], "root: required"),
+        (&[("/root", json!({}))], "root.path: required"),
+        (&[("/root", json!(["rootfs"]))], "root: must be an object, not an array"),
+        (
+            &[("/linux/namespaces/0/type", json!("\u{1b}[2J"))],
+            "linux.namespaces[0].type: unknown variant `\\u{1b}[2J`, expected one of `mount`, \
+             `cgroup`, `uts`, `ipc`, `user`, `pid`, `network`, `time`",
+        ),
+        (&[("/root/path", json!("x"))], "root.path: no such file or directory: ROOT/x"),
+        (&[("/root/path", json!("hosts"))], "root.path: not a directory: ROOT/hosts"),
+        (&[("/root/path", json!("rootfs\u{0}"))], "root.path: holds a NUL byte"),
+        (
+            &[("/hostname", json!("x".repeat(65)))],
+            "hostname: 65 bytes are more than the kernel's 64",
+        ),
+        (
+            &[("/linux/namespaces", json!([{"type": "mount"}]))],
+            "hostname: needs a uts namespace: it would change the host's",
+        ),
+        (
+            &[
+                ("/hostname", json!(null)),
+                ("/domainname", json!("d")),
+                ("/linux/namespaces", json!([{"type": "mount"}])),
+            ],
+            "domainname: needs a uts namespace: it would change the host's",
+        ),
+        (&[("/annotations", json!({"": "x"}))], "annotations: a key is empty"),
+        (
+            &[("/hooks", json!({"poststop": [{"path": "bin/x"}]}))],
+            "hooks.poststop[0].path: must be an absolute path, not \"bin/x\"",
+        ),
+        (
+            &[("/hooks", json!({"prestart": [{"path": "/nope/x"}]}))],
+            "hooks.prestart[0].path: no such file or directory: /nope/x",
+        ),
+        (
+            &[("/hooks", json!({"startContainer": [{}]}))],
+            "hooks.startContainer[0].path: must be an absolute path, not \"\"",
+        ),
+        (
+            &[("/hooks", json!({"poststart": [{"path": "/x", "timeout": 0}]}))],
+            "hooks.poststart[0].timeout: 0 is not above 0 seconds",
+        ),
+    ]);
+    accepted(&[
+        &[("/ociVersion", json!("1.0.0-rc5"))],
+        &[("/ociVersion", json!("1.9.0"))],
+        &[("/process", json!(null))],
+        &[("/hooks", json!({"startContainer": [{"path": "/only/inside"}]}))],
+        &[("/linux", json!(null)), ("/hostname", json!(null))],
+    ]);
+}
+
+#[test]
+fn mounts() {
+    let mount = |mount: Value| -> [(&'static str, Value); 1] { [("/mounts", json!([mount]))] };
+    refused(&[
+        (&mount(json!({"type": "proc"})), "mounts[0].destination: required"),
+        (
+            &mount(json!({"destination": "/x/..", "type": "tmpfs"})),
+            "mounts[0].destination: /x/.. would cover the root filesystem",
+        ),
+        (
+            &mount(json!({"destination": "/a\u{0}", "type": "tmpfs"})),
+            "mounts[0].destination: holds a NUL byte",
+        ),
+        (&mount(json!({"destination": "/a"})), "mounts[0].type: required for all but bind mounts"),
+        (
+            &mount(json!({"destination": "/a", "options": ["rbind"]})),
+            "mounts[0].source: required: what a bind mount shows",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "/srv/nope", "type": "bind"})),
+            "mounts[0].source: no such file or directory: /srv/nope",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "nope", "options": ["bind"]})),
+            "mounts[0].source: no such file or directory: ROOT/nope",
+        ),
+        (
+            &mount(json!({"destination": "/a", "type": "tmpfs", "options": ["mode=1\u{0}"]})),
+            "mounts[0].options[0]: holds a NUL byte",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind", "idmap"]})),
+            "mounts[0].options[1]: idmap: id-mapped mounts are not supported yet",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
+            "mounts[0].uidMappings: id-mapped mounts are not supported yet",
+        ),
+    ]);
+    accepted(&[
+        &mount(json!({"destination": "/a", "type": "tmpfs", "options": ["unknown=5"]})),
+        &mount(json!({"destination": "data", "type": "tmpfs"})),
+        &mount(json!({"destination": "/", "options": ["remount", "ro"]})).map(|(p, mut v)| {
+            v[0]["destination"] = json!("/a");
+            (p, v)
+        }),
+    ]);
+}
+
+#[test]
+fn processes() {
+    refused(&[
+        (&[("/process/args", json!([]))], "process.args: must name the program to run"),
+        (&[("/process/args", json!(null))], "process.args: must name the program to run"),
+        (&[("/process/args/0", json!("a\u{0}"))], "process.args[0]: holds a NUL byte"),
+        (
+            &[("/process/env", json!(["A=1", "B"]))],
+            "process.env[1]: \"B\" is not of the form NAME=value",
+        ),
+        (&[("/process/env", json!(["=x"]))], "process.env[0]: \"=x\" has no name"),
+        (&[("/process/cwd", json!(null))], "process.cwd: required: an absolute path"),
+        (&[("/process/cwd", json!(""))], "process.cwd: required: an absolute path"),
+        (&[("/process/cwd", json!("a/b"))], "process.cwd: must be an absolute path, not a/b"),
+        (
+            &[("/process/consoleSize", json!({"width": 65536, "height": 1}))],
+            "process.consoleSize.width: 65536 is above 65535",
+        ),
+        (&[("/process/consoleSize", json!({"width": 1}))], "process.consoleSize.height: required"),
+        // setresuid(2) takes it for "unchanged": the process would stay root.
+        (
+            &[("/process/user/uid", json!(4294967295u32))],
+            "process.user.uid: 4294967295 (-1) is not an id",
+        ),
+        (
+            &[("/process/user/gid", json!(4294967295u32))],
+            "process.user.gid: 4294967295 (-1) is not an id",
+        ),
+        (
+            &[("/process/user/additionalGids", json!([1, 4294967295u32]))],
+            "process.user.additionalGids[1]: 4294967295 (-1) is not an id",
+        ),
+        (
+            &[("/process/user/additionalGids", json!(vec![1; 65537]))],
+            "process.user.additionalGids: 65537 groups are more than the kernel's 65536",
+        ),
+        (
+            &[("/process/user/umask", json!(512))],
+            "process.user.umask: 512 is above 511 (octal 777)",
+        ),
+        (
+            &[("/process/rlimits/0/type", json!("RLIMIT_FOO"))],
+            "process.rlimits[0].type: unknown variant `RLIMIT_FOO`, expected one of \
+             `RLIMIT_CPU`, `RLIMIT_FSIZE`, `RLIMIT_DATA`, `RLIMIT_STACK`, `RLIMIT_CORE`, \
+             `RLIMIT_RSS`, `RLIMIT_NPROC`, `RLIMIT_NOFILE`, `RLIMIT_MEMLOCK`, `RLIMIT_AS`, \
+             `RLIMIT_LOCKS`, `RLIMIT_SIGPENDING`, `RLIMIT_MSGQUEUE`, `RLIMIT_NICE`, \
+             `RLIMIT_RTPRIO`, `RLIMIT_RTTIME`",
+        ),
+        (
+            &[("/process/rlimits/0/soft", json!(1025))],
+            "process.rlimits[0].soft: 1025 is above the hard limit 1024",
+        ),
+        (
+            &[(
+                "/process/rlimits",
+                json!([{"type": "RLIMIT_CPU", "soft": 1, "hard": 1},
+                {"type": "RLIMIT_CPU", "soft": 1, "hard": 1}]),
+            )],
+            "process.rlimits[1].type: RLIMIT_CPU is there twice",
+        ),
+        (
+            &[("/process/apparmorProfile", json!("a\nexec unconfined"))],
+            "process.apparmorProfile: holds a NUL byte or a line break",
+        ),
+        (
+            &[("/process/selinuxLabel", json!("a\u{0}"))],
+            "process.selinuxLabel: holds a NUL byte or a line break",
+        ),
+        (
+            &[("/process/oomScoreAdj", json!(1001))],
+            "process.oomScoreAdj: 1001 is outside -1000 to 1000",
+        ),
+        (
+            &[("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8}))],
+            "process.ioPriority.priority: 8 is outside 0 to 7",
+        ),
+        (&[("/process/ioPriority", json!({"priority": 1}))], "process.ioPriority.class: required"),
+        (
+            &[("/process/execCPUAffinity", json!({"final": "3-1"}))],
+            "process.execCPUAffinity.final: \"3-1\" is not a list as 0-3,7",
+        ),
+    ]);
+    accepted(&[
+        &[("/process/user/uid", json!(4294967294u32))],
+        &[("/process/oomScoreAdj", json!(-1000))],
+        &[("/process/user", json!(null))],
+        &[
+            ("/process/terminal", json!(false)),
+            ("/process/consoleSize", json!({"width": 1 << 20, "height": 0})),
+        ],
+    ]);
+}
+
+#[test]
+fn schedulers() {
+    let scheduler = |s: Value| -> [(&'static str, Value); 1] { [("/process/scheduler", s)] };
+    refused(&[
+        (&scheduler(json!({})), "process.scheduler.policy: required"),
+        (
+            &scheduler(json!({"policy": "SCHED_ISO"})),
+            "process.scheduler.policy: SCHED_ISO is not implemented by Linux",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_OTHER", "nice": 20})),
+            "process.scheduler.nice: 20 is outside -20 to 19",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_FIFO"})),
+            "process.scheduler.priority: 0 is outside 1 to 99, as SCHED_FIFO and SCHED_RR need it",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_BATCH", "priority": 1})),
+            "process.scheduler.priority: only SCHED_FIFO and SCHED_RR have one",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_OTHER", "period": 5})),
+            "process.scheduler.period: only SCHED_DEADLINE has one",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_DEADLINE", "runtime": 1023, "deadline": 2000})),
+            "process.scheduler.runtime: 1023 is below the kernel's 1024 ns",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_DEADLINE", "runtime": 3000, "deadline": 2000})),
+            "process.scheduler.deadline: 2000 is below the runtime 3000",
+        ),
+        (
+            &scheduler(json!({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000,
+                "period": 1999})),
+            "process.scheduler.period: 1999 is below the deadline 2000",
+        ),
+    ]);
+    accepted(&[
+        &scheduler(json!({"policy": "SCHED_RR", "priority": 99,
+            "flags": ["SCHED_FLAG_RESET_ON_FORK"]})),
+        &scheduler(json!({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1024})),
+    ]);
+}
+
+#[test]
+fn namespaces() {
+    let with = |entry: Value| -> [(&'static str, Value); 1] {
+        let mut all = fixture("default")["linux"]["namespaces"].clone();
+        all.as_array_mut().unwrap().push(entry);
+        [("/linux/namespaces", all)]
+    };
+    refused(&[
+        (&with(json!({"type": "pid"})), "linux.namespaces[6].type: pid is there twice"),
+        (&with(json!({"path": "/x"})), "linux.namespaces[6].type: required"),
+        (
+            &with(json!({"type": "time", "path": "ns/time"})),
+            "linux.namespaces[6].path: must be an absolute path, not ns/time",
+        ),
+        (
+            &with(json!({"type": "time", "path": "/run/nope"})),
+            "linux.namespaces[6].path: no such file or directory: /run/nope",
+        ),
+        (
+            &with(json!({"type": "time", "path": "/proc/self/exe"})),
+            "linux.namespaces[6].path: not a namespace: /proc/self/exe",
+        ),
+        (
+            &[("/linux/timeOffsets", json!({"boottime": {"secs": 1}}))],
+            "linux.timeOffsets: needs a new time namespace",
+        ),
+        (
+            &[
+                with(json!({"type": "time"}))[0].clone(),
+                ("/linux/timeOffsets", json!({"realtime": {"secs": 1}})),
+            ],
+            "linux.timeOffsets: unknown clock \"realtime\": there are monotonic and boottime",
+        ),
+        (
+            &[
+                with(json!({"type": "time"}))[0].clone(),
+                ("/linux/timeOffsets", json!({"monotonic": {"nanosecs": 1000000000}})),
+            ],
+            "linux.timeOffsets.monotonic.nanosecs: 1000000000 is not below a second",
+        ),
+    ]);
+}
+
+#[test]
+fn user_namespaces() {
+    let whole = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+    let with = |path: Option<&str>, uids: Value| -> Vec<(&'static str, Value)> {
+        let mut all = fixture("default")["linux"]["namespaces"].clone();
+        all.as_array_mut().unwrap().push(json!({"type": "user", "path": path}));
+        vec![
+            ("/linux/namespaces", all),
+            ("/linux/uidMappings", uids),
+            ("/linux/gidMappings", whole.clone()),
+        ]
+    };
+    let map = |container: u32, host: u32, size: u32| {
+        json!([{"containerID": 0, "hostID": 0, "size": 10},
+               {"containerID": container, "hostID": host, "size": size}])
+    };
+    let and = |mut rows: Vec<(&'static str, Value)>, pointer, value| {
+        rows.push((pointer, value));
+        rows
+    };
+    refused(&[
+        (&[("/linux/uidMappings", whole.clone())], "linux.uidMappings: needs a user namespace"),
+        (&with(None, json!([])), "linux.uidMappings: required with a new user namespace"),
+        (&with(None, map(10, 10, 0)), "linux.uidMappings[1].size: 0 maps nothing"),
+        (
+            &with(None, map(4294967295, 10, 1)),
+            "linux.uidMappings[1].containerID: 4294967295 plus the size 1 is too much",
+        ),
+        (
+            &with(None, map(10, 4294967000, 1000)),
+            "linux.uidMappings[1].hostID: 4294967000 plus the size 1000 is too much",
+        ),
+        (&with(None, map(9, 100, 1)), "linux.uidMappings[1]: overlaps linux.uidMappings[0]"),
+        (&with(None, map(100, 5, 1)), "linux.uidMappings[1]: overlaps linux.uidMappings[0]"),
+        (
+            &with(None, json!([{"containerID": 0, "hostID": 5}])),
+            "linux.uidMappings[0].size: required",
+        ),
+        (
+            &with(None, json!(vec![json!({"containerID": 0, "hostID": 0, "size": 1}); 341])),
+            "linux.uidMappings: 341 entries are more than the kernel's 340",
+        ),
+        (
+            &and(
+                with(None, json!([{"containerID": 1, "hostID": 1, "size": 9}])),
+                "/process/user/uid",
+                json!(1),
+            ),
+            "linux.uidMappings: must map id 0 of the container: its files are set up as root",
+        ),
+        (
+            &and(with(None, whole.clone()), "/process/user/uid", json!(65536)),
+            "process.user.uid: 65536 is not mapped into the user namespace",
+        ),
+        (
+            &and(with(None, whole.clone()), "/process/user/additionalGids", json!([7, 70000])),
+            "process.user.additionalGids[1]: 70000 is not mapped into the user namespace",
+        ),
+    ]);
+    accepted(&[&with(None, whole.clone()), &with(None, map(10, 10, 4294967285))]);
+
+    // Both a path and mappings: right only where they agree.
+    let dir = bundle_dir();
+    let path = format!("/proc/{}/ns/user", std::process::id());
+    let mut config = fixture("default");
+    for (pointer, value) in with(Some(&path), json!([])) {
+        set(&mut config, pointer, value);
+    }
+    let error = check(&config, dir.path()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("config.json: linux.gidMappings: differs from that of the namespace {path}")
+    );
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap();
+    let real: Vec<Value> = map
+        .lines()
+        .map(|line| {
+            let n: Vec<u32> = line.split_whitespace().map(|n| n.parse().unwrap()).collect();
+            json!({"containerID": n[0], "hostID": n[1], "size": n[2]})
+        })
+        .collect();
+    set(&mut config, "/linux/gidMappings", json!(real));
+    check(&config, dir.path()).unwrap();
+    assert_eq!(
+        warnings(&config, dir.path()),
+        ["linux.gidMappings: the joined user namespace brings its own; ignored"]
+    );
+}
+
+#[test]
+fn sysctls() {
+    let only = |key: &str, namespaces: Value| -> Vec<(&'static str, Value)> {
+        vec![
+            ("/linux/sysctl", json!({key: "1"})),
+            ("/linux/namespaces", namespaces),
+            ("/hostname", json!(null)),
+        ]
+    };
+    let own = || json!([{"type": "mount"}, {"type": "uts"}, {"type": "ipc"}, {"type": "network"}]);
+    let joined = |kind: &str, file: &str| json!([{"type": "mount"}, {"type": kind, "path": format!("/proc/self/ns/{file}")}]);
+    let host = || json!([{"type": "mount"}]);
+    refused(&[
+        (
+            &only("kernel.core_pattern", own()),
+            "linux.sysctl[\"kernel.core_pattern\"]: not in any namespace: it would change the \
+             host's",
+        ),
+        (
+            &only("net/../kernel/core_pattern", own()),
+            "linux.sysctl[\"net/../kernel/core_pattern\"]: not the name of a kernel parameter",
+        ),
+        // CVE-2022-0811
+        (
+            &only("kernel.shm_rmid_forced+kernel.core_pattern", own()),
+            "linux.sysctl[\"kernel.shm_rmid_forced+kernel.core_pattern\"]: not the name of a \
+             kernel parameter",
+        ),
+        (
+            &only("kernel.hostname", own()),
+            "linux.sysctl[\"kernel.hostname\"]: not allowed: the field hostname sets it",
+        ),
+        (
+            &only("kernel/sem", host()),
+            "linux.sysctl[\"kernel/sem\"]: needs an ipc namespace: it would change the host's",
+        ),
+        (
+            &only("fs.mqueue.msg_max", host()),
+            "linux.sysctl[\"fs.mqueue.msg_max\"]: needs an ipc namespace: it would change the \
+             host's",
+        ),
+        (
+            &only("net.core.somaxconn", host()),
+            "linux.sysctl[\"net.core.somaxconn\"]: needs a network namespace: it would change \
+             the host's",
+        ),
+        (
+            &only("net.core.somaxconn", joined("network", "net")),
+            "linux.sysctl[\"net.core.somaxconn\"]: /proc/self/ns/net is the host's: it would \
+             change the host's",
+        ),
+        (
+            &only("kernel.msgmax", joined("ipc", "ipc")),
+            "linux.sysctl[\"kernel.msgmax\"]: /proc/self/ns/ipc is the host's: it would change \
+             the host's",
+        ),
+        (
+            &only("kernel.domainname", host()),
+            "linux.sysctl[\"kernel.domainname\"]: needs a uts namespace: it would change the \
+             host's",
+        ),
+        (
+            &only("user.max_user_namespaces", own()),
+            "linux.sysctl[\"user.max_user_namespaces\"]: needs a user namespace: it would change \
+             the host's",
+        ),
+        (
+            &[("/linux/sysctl", json!({"kernel.sem": "1\n2"}))],
+            "linux.sysctl[\"kernel.sem\"]: the value holds a NUL byte or a line break",
+        ),
+    ]);
+    for key in [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+        "fs.mqueue.queues_max",
+        "net.ipv4.ip_forward",
+        "net/ipv4/conf/eth0.100/rp_filter",
+        "kernel.domainname",
+    ] {
+        accepted(&[&only(key, own())]);
+    }
+}
+
+#[test]
+fn devices() {
+    let device = |d: Value| -> [(&'static str, Value); 1] { [("/linux/devices", json!([d]))] };
+    let node = json!({"path": "/dev/n", "type": "c", "major": 1, "minor": 3});
+    let but = |key: &str, value: Value| {
+        let mut changed = node.clone();
+        changed[key] = value;
+        device(changed)
+    };
+    refused(&[
+        (
+            &but("path", json!("dev/n")),
+            "linux.devices[0].path: must be an absolute path, not \"dev/n\"",
+        ),
+        (&but("path", json!("/")), "linux.devices[0].path: / does not name a file"),
+        (&but("type", json!("a")), "linux.devices[0].type: must be c, b, u or p, not a"),
+        (
+            &but("type", json!("x")),
+            "linux.devices[0].type: unknown variant `x`, expected one of `a`, `b`, `c`, `u`, `p`",
+        ),
+        (&but("major", json!(null)), "linux.devices[0].major: required"),
+        (&but("minor", json!(-1)), "linux.devices[0].minor: -1 is outside 0 to 1048575"),
+        (&but("major", json!(4096)), "linux.devices[0].major: 4096 is outside 0 to 4095"),
+        (
+            &but("fileMode", json!(0o200666)),
+            "linux.devices[0].fileMode: 65974 is above 4095 (octal 7777)",
+        ),
+        (&but("uid", json!(4294967295u32)), "linux.devices[0].uid: 4294967295 (-1) is not an id"),
+        (
+            &[("/linux/devices", json!([node, {"path": "/dev/n", "type": "p"}]))],
+            "linux.devices[1].path: linux.devices[0] is another device there",
+        ),
+    ]);
+    accepted(&[
+        &device(json!({"path": "/dev/fifo", "type": "p"})),
+        &[("/linux/devices", json!([node, node]))],
+    ]);
+    let dir = bundle_dir();
+    let mut config = fixture("default");
+    set(&mut config, "/linux/devices", json!([node, but("path", json!("/dev/m"))[0].1[0]]));
+    assert_eq!(
+        warnings(&config, dir.path()),
+        ["linux.devices[1]: the same device as linux.devices[0]"]
+    );
+}
+
+#[test]
+fn the_rest_of_linux() {
+    refused(&[
+        (
+            &[("/linux/cgroupsPath", json!("/a/../b"))],
+            "linux.cgroupsPath: /a/../b must not hold ..",
+        ),
+        (&[("/linux/cgroupsPath", json!("a\u{0}"))], "linux.cgroupsPath: holds a NUL byte"),
+        (
+            &[("/linux/cgroupsPath", json!("system.slice:docker:4f2d"))],
+            "linux.cgroupsPath: system.slice:docker:4f2d is a path for systemd \
+             (slice:prefix:name)",
+        ),
+        (
+            &[("/linux/maskedPaths", json!(["proc/kcore"]))],
+            "linux.maskedPaths[0]: must be an absolute path, not \"proc/kcore\"",
+        ),
+        (
+            &[("/linux/namespaces", json!([{"type": "uts"}])), ("/linux/maskedPaths", json!([]))],
+            "linux.readonlyPaths: needs a mount namespace: it would change the host's mounts",
+        ),
+        (
+            &[("/linux/rootfsPropagation", json!("public"))],
+            "linux.rootfsPropagation: \"public\" is not one of shared, slave, private, \
+             unbindable, rshared, rslave, rprivate, runbindable",
+        ),
+        (
+            &[("/linux/personality", json!({"domain": "LINUX", "flags": ["x"]}))],
+            "linux.personality.flags: must be empty: the spec knows no flags",
+        ),
+        (
+            &[("/linux/personality", json!({"domain": "BSD"}))],
+            "linux.personality.domain: unknown variant `BSD`, expected `LINUX` or `LINUX32`",
+        ),
+        (&[("/linux/intelRdt", json!({}))], "linux.intelRdt: not supported yet"),
+        (
+            &[("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))],
+            "linux.memoryPolicy: not supported yet",
+        ),
+        (&[("/linux/netDevices", json!({"eth0": {}}))], "linux.netDevices: not supported yet"),
+    ]);
+    let dir = bundle_dir();
+    let mut config = fixture("default");
+    set(&mut config, "/linux/netDevices", json!({"eth0": {}}));
+    assert_eq!(kind(&check(&config, dir.path()).unwrap_err()), Kind::Unsupported);
+}
+
+#[test]
+fn resources() {
+    let cases: &[(&str, Value, &str)] = &[
+        ("memory", json!({"limit": -2}), "memory.limit: -2 is neither a size nor -1 (unlimited)"),
+        ("memory", json!({"swappiness": 101}), "memory.swappiness: 101 is outside 0 to 100"),
+        ("memory", json!({"swap": 5}), "memory.swap: needs a memory limit"),
+        ("memory", json!({"limit": 6, "swap": 5}), "memory.swap: 5 is below the memory limit 6"),
+        ("cpu", json!({"quota": -2}), "cpu.quota: -2 is neither a time nor -1 (unlimited)"),
+        ("cpu", json!({"quota": 999}), "cpu.quota: 999 is below the kernel's 1000 microseconds"),
+        ("cpu", json!({"period": 999}), "cpu.period: 999 is outside 1000 to 1000000 microseconds"),
+        (
+            "cpu",
+            json!({"period": 1000001}),
+            "cpu.period: 1000001 is outside 1000 to 1000000 microseconds",
+        ),
+        ("cpu", json!({"quota": 2000, "burst": 2001}), "cpu.burst: 2001 is above the quota 2000"),
+        ("cpu", json!({"idle": 2}), "cpu.idle: 2 is neither 0 nor 1"),
+        (
+            "cpu",
+            json!({"realtimeRuntime": 5, "realtimePeriod": 4}),
+            "cpu.realtimeRuntime: 5 is above the realtimePeriod 4",
+        ),
+        ("cpu", json!({"cpus": "1;2"}), "cpu.cpus: \"1;2\" is not a list as 0-3,7"),
+        ("cpu", json!({"mems": "a"}), "cpu.mems: \"a\" is not a list as 0-3,7"),
+        (
+            "pids",
+            json!({"limit": -2}),
+            "pids.limit: -2 is neither a number of tasks nor -1 (unlimited)",
+        ),
+        ("blockIO", json!({"weight": 9}), "blockIO.weight: 9 is outside 10 to 1000"),
+        ("blockIO", json!({"leafWeight": 1001}), "blockIO.leafWeight: 1001 is outside 10 to 1000"),
+        (
+            "blockIO",
+            json!({"weightDevice": [{"major": 8, "minor": 0}]}),
+            "blockIO.weightDevice[0]: must have a weight or a leafWeight",
+        ),
+        (
+            "blockIO",
+            json!({"throttleReadBpsDevice": [{"major": 8, "minor": -1, "rate": 1}]}),
+            "blockIO.throttleReadBpsDevice[0].minor: -1 is not a device number",
+        ),
+        (
+            "blockIO",
+            json!({"throttleWriteIOPSDevice": [{"major": 8, "minor": 1}]}),
+            "blockIO.throttleWriteIOPSDevice[0].rate: required",
+        ),
+        (
+            "hugepageLimits",
+            json!([{"pageSize": "64kB", "limit": 5}]),
+            "hugepageLimits[0].pageSize: \"64kB\" is not a size as 64KB, 2MB or 1GB",
+        ),
+        (
+            "hugepageLimits",
+            json!([{"pageSize": "2MB", "limit": -1}]),
+            "hugepageLimits[0].limit: -1 is below 0",
+        ),
+        (
+            "network",
+            json!({"priorities": [{"name": "eth0 5", "priority": 1}]}),
+            "network.priorities[0].name: \"eth0 5\" is not the name of a network interface",
+        ),
+        ("rdma", json!({"mlx5_1": {}}), "rdma.mlx5_1: must have hcaHandles or hcaObjects"),
+        ("rdma", json!({"a b": {"hcaHandles": 1}}), "rdma: \"a b\" is not the name of a device"),
+        ("unified", json!({"../x": "1"}), "unified: \"../x\" is not the name of a file"),
+        ("unified", json!({"..": "1"}), "unified: \"..\" is not the name of a file"),
+        (
+            "devices",
+            json!([{"allow": true, "type": "p", "access": "r"}]),
+            "devices[0].type: must be a, b or c",
+        ),
+        (
+            "devices",
+            json!([{"allow": true, "access": "rx"}]),
+            "devices[0].access: \"rx\" is not a combination of r, w and m",
+        ),
+        (
+            "devices",
+            json!([{"allow": true}]),
+            "devices[0].access: \"\" is not a combination of r, w and m",
+        ),
+        (
+            "devices",
+            json!([{"allow": true, "access": "r", "major": -2}]),
+            "devices[0].major: -2 is not a device number",
+        ),
+        ("devices", json!([{"access": "r"}]), "devices[0].allow: required"),
+    ];
+    for (section, value, expected) in cases {
+        let pointer = format!("/linux/resources/{section}");
+        refused(&[(&[(pointer.as_str(), value.clone())], &format!("linux.resources.{expected}"))]);
+        // `update` finds the same, but for what may be set already.
+        let update = bundle::parse_resources(&json!({ *section: value }).to_string())
+            .and_then(|r| validate::resources(&r, "resources"));
+        if *expected == "memory.swap: needs a memory limit" {
+            update.unwrap();
+        } else {
+            assert_eq!(update.unwrap_err().to_string(), format!("resources: {expected}"));
+        }
+    }
+    let section = |name, value: Value| -> [(&str, Value); 1] { [(name, value)] };
+    accepted(&[
+        &section("/linux/resources/memory", json!({"limit": -1, "swap": -1, "reservation": 0})),
+        &section("/linux/resources/pids", json!({"limit": -1})),
+        &section("/linux/resources/cpu", json!({"quota": 0, "period": 0, "shares": 0})),
+        &section(
+            "/linux/resources/devices",
+            json!([{"allow": true, "type": "c", "major": 5,
+            "minor": -1, "access": "rwm"}]),
+        ),
+        &section("/linux/resources/unified", json!({"memory.high": "1"})),
+    ]);
+}
+
+#[test]
+fn what_is_only_warned_of() {
+    let dir = bundle_dir();
+    let warned = |pointer: &str, value: Value| {
+        let mut config = fixture("default");
+        set(&mut config, pointer, value);
+        check(&config, dir.path()).unwrap();
+        warnings(&config, dir.path())
+    };
+    assert_eq!(warned("/hostname", json!("x")), Vec::<String>::new());
+    assert_eq!(
+        warned("/ociVersion", json!("1.4.0")),
+        ["ociVersion: 1.4.0 is newer than 1.3.0: what it adds is ignored"]
+    );
+    assert_eq!(
+        warned("/mounts/0/destination", json!("proc")),
+        ["mounts[0].destination: proc is relative, which is deprecated; taken as relative to /"]
+    );
+    assert_eq!(
+        warned("/process/capabilities/ambient", json!(["CAP_KILL"])),
+        ["process.capabilities.ambient: CAP_KILL cannot be granted, not being inheritable"]
+    );
+    assert_eq!(
+        warned("/linux/resources/memory", json!({"kernel": 5, "kernelTCP": 0})),
+        ["linux.resources.memory.kernel: not in kernels since 5.4 or 6.0; ignored"]
+    );
+    assert_eq!(
+        warned("/linux/resources/cpu", json!({"shares": 1})),
+        ["linux.resources.cpu.shares: 1 will be brought into 2 to 262144"]
+    );
+}
+
+#[test]
+fn a_process_by_itself() {
+    let process = bundle::parse_process(r#"{"args":["sh"],"cwd":"x"}"#).unwrap();
+    let text = |file| validate::process(&process, file).unwrap_err().to_string();
+    assert_eq!(text("process.json"), "process.json: cwd: must be an absolute path, not x");
+    assert_eq!(
+        text("config.json: process"),
+        "config.json: process.cwd: must be an absolute path, not x"
+    );
+}
+
+/// xorshift64*: the same cases on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
+    }
+
+    fn value(&mut self) -> Value {
+        let odd = [
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(-1),
+            json!(1),
+            json!(1.5),
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(u32::MAX),
+            json!(1u64 << 32),
+            json!(""),
+            json!("\u{0}"),
+            json!("/"),
+            json!(".."),
+            json!("../../.."),
+            json!("a\nb"),
+            json!("ä"),
+            json!("=,-"),
+            json!("/proc/self/ns/net"),
+            json!("x".repeat(5000)),
+            json!([]),
+            json!({}),
+            json!([[]]),
+            json!([null]),
+            json!({"": ""}),
+            json!({"type": "c"}),
+            json!("CAP_"),
+            json!("1.0.0-"),
+            json!("4294967295-0"),
+            json!("bind"),
+            json!("net.//."),
+        ];
+        odd[self.below(odd.len())].clone()
+    }
+
+    /// Changes one place of `value`.
+    fn mutate(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(map) if !map.is_empty() && self.below(8) != 0 => {
+                let key = map.keys().nth(self.below(map.len())).unwrap().clone();
+                match self.below(12) {
+                    0 => drop(map.remove(&key)),
+                    1 => {
+                        let moved = map.remove(&key).unwrap();
+                        map.insert(format!("{key}\u{0}."), moved);
+                    }
+                    _ => self.mutate(map.get_mut(&key).unwrap()),
+                }
+            }
+            Value::Array(list) if !list.is_empty() && self.below(8) != 0 => {
+                let i = self.below(list.len());
+                match self.below(6) {
+                    0 => drop(list.remove(i)),
+                    1 => list.push(list[i].clone()),
+                    _ => self.mutate(&mut list[i]),
+                }
+            }
+            other => *other = self.value(),
+        }
+    }
+}
+
+#[test]
+fn no_config_makes_a_panic() {
+    let dir = bundle_dir();
+    let mut random = Random(0x00c0_ffee);
+    let (mut parsed, mut passed) = (0, 0);
+    for case in 0..3_000 {
+        let mut config = fixture(FIXTURES[case % FIXTURES.len()].0);
+        for _ in 0..=random.below(4) {
+            random.mutate(&mut config);
+        }
+        let text = config.to_string();
+        if let Ok(spec) = bundle::parse_spec(&text) {
+            parsed += 1;
+            passed += usize::from(validate::container(&spec, dir.path()).is_ok());
+            validate::warnings(&spec, dir.path());
+        }
+        let process = config.get("process").unwrap_or(&Value::Null);
+        if let Ok(process) = bundle::parse_process(&process.to_string()) {
+            let _ = validate::process(&process, "process.json");
+        }
+        if let Some(resources) = config.pointer("/linux/resources")
+            && let Ok(resources) = bundle::parse_resources(&resources.to_string())
+        {
+            let _ = validate::resources(&resources, "resources");
+        }
+        // Broken text too.
+        let cut = text.floor_char_boundary(random.below(text.len() + 1));
+        let _ = bundle::parse_spec(&text[..cut]);
+    }
+    // The mutations must not be so wild that nothing gets to the checks, nor so tame that all do.
+    assert!(parsed > 500 && passed > 100 && passed < 2_500, "{parsed} parsed, {passed} passed");
+}
