@@ -442,6 +442,7 @@ fn killed_with_all_below_even_when_frozen() {
         (libc::SIGKILL, false, false),
         (libc::SIGKILL, true, false),
         (libc::SIGTERM, false, true),
+        (libc::SIGRTMIN(), false, true),
     ] {
         let Some(mut fixture) = Fixture::new() else { return };
         if !v2 {
