@@ -12,8 +12,7 @@ pub const TESTS: &[Test] = &[
     test!(memory_limits).needs(&[Need::V1("memory")]),
     test!(memory_limit_kills).needs(&[Need::V1("memory")]),
     test!(cpu_limits).needs(&[Need::V1("cpu")]),
-    test!(cpu_burst_and_idle)
-        .needs(&[Need::V1("cpu"), Need::CortenOnly("burst came with 1.2")]),
+    test!(cpu_burst_and_idle).needs(&[Need::V1("cpu"), Need::CortenOnly("burst came with 1.2")]),
     test!(cpuset_limits).needs(&[Need::V1("cpuset")]),
     test!(pids_limit).needs(&[Need::V1("pids")]),
     test!(blkio_throttle).needs(&[Need::V1("blkio")]),
@@ -152,9 +151,7 @@ fn pids_limit(t: &Context) {
 fn blkio_throttle(t: &Context) {
     let device = t.sh("lsblk -dno MAJ:MIN 2>/dev/null | head -n 1 | tr -d ' '");
     let (major, minor) = device.split_once(':').unwrap();
-    let limit = |rate: u32| {
-        json!([{"major": major.parse::<u32>().unwrap(), "minor": minor.parse::<u32>().unwrap(), "rate": rate}])
-    };
+    let limit = |rate: u32| json!([{"major": major.parse::<u32>().unwrap(), "minor": minor.parse::<u32>().unwrap(), "rate": rate}]);
     let resources = json!({"blockIO": {
         "throttleReadBpsDevice": limit(1_000_000), "throttleWriteIOPSDevice": limit(300),
     }});
@@ -244,7 +241,8 @@ fn update_memory_up_and_down(t: &Context) {
     let swap = dir.join("memory.memsw.limit_in_bytes").exists();
     for limit in ["134217728", "67108864", "268435456"] {
         let both = [format!("--memory={limit}"), format!("--memory-swap={limit}")];
-        let flags: Vec<&str> = both.iter().map(String::as_str).take(1 + usize::from(swap)).collect();
+        let flags: Vec<&str> =
+            both.iter().map(String::as_str).take(1 + usize::from(swap)).collect();
         update(t, &container, &flags);
         assert_eq!(read(&dir, "memory.limit_in_bytes"), limit);
         if swap {
@@ -355,7 +353,10 @@ fn exec_in_a_sub_group(t: &Context) {
     let container = limited(t, json!({}));
     let sub = container.cgroup("pids").join("sub");
     std::fs::create_dir(&sub).unwrap();
-    let output = container.exec_command(&["--cgroup", "pids:sub"], &["cat", "/proc/self/cgroup"]).output().ok();
+    let output = container
+        .exec_command(&["--cgroup", "pids:sub"], &["cat", "/proc/self/cgroup"])
+        .output()
+        .ok();
     let line = output.lines().find(|l| l.contains(":pids:")).unwrap();
     assert!(line.ends_with("/sub"), "{line}");
     container.exec_command(&["--cgroup", "pids:none"], &["true"]).output().fails();

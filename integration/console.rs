@@ -62,7 +62,8 @@ fn console_size_is_set(t: &Context) {
 
 fn console_is_the_controlling_terminal(t: &Context) {
     // Fields of stat: pgrp 5, session 6, tty_nr 7, tpgid 8. Pty number 0 is 136:0 = 34816.
-    let bundle = with_terminal(t, "cut -d' ' -f5-8 < /proc/$$/stat; echo via > /dev/tty; sleep 1000");
+    let bundle =
+        with_terminal(t, "cut -d' ' -f5-8 < /proc/$$/stat; echo via > /dev/tty; sleep 1000");
     let (_container, mut terminal) = started(t, &bundle);
     terminal.expect("1 1 34816 1");
     terminal.expect("via");
@@ -81,7 +82,8 @@ fn dev_console_is_the_terminal(t: &Context) {
 }
 
 fn terminal_belongs_to_the_user(t: &Context) {
-    let mut bundle = with_terminal(t, "stat -c %u:%a /dev/pts/0; echo x > /dev/tty && echo can; sleep 1000");
+    let mut bundle =
+        with_terminal(t, "stat -c %u:%a /dev/pts/0; echo x > /dev/tty && echo can; sleep 1000");
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     let (_container, mut terminal) = started(t, &bundle);
     terminal.expect("1000:620");
@@ -127,14 +129,22 @@ fn foreground_terminal_modes_come_back(t: &Context) {
     let mut bad = with_terminal(t, "");
     bad.args(["/no/such/program"]);
     let container = bad.named("bad");
-    let args = ["--root", root.to_str().unwrap(), "run", "--bundle", bad.dir.to_str().unwrap(), &container.id];
+    let args = [
+        "--root",
+        root.to_str().unwrap(),
+        "run",
+        "--bundle",
+        bad.dir.to_str().unwrap(),
+        &container.id,
+    ];
     terminal.spawn(&t.runtime.path, &args);
     assert_ne!(terminal.wait().code(), Some(0));
     assert_eq!(terminal.modes(), before);
 }
 
 fn foreground_window_changes_are_passed_on(t: &Context) {
-    let bundle = with_terminal(t, "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done");
+    let bundle =
+        with_terminal(t, "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done");
     let container = bundle.named("winch");
     let mut terminal =
         foreground(t, &["run", "--bundle", bundle.dir.to_str().unwrap(), &container.id]);
@@ -169,7 +179,17 @@ fn exec_with_a_terminal_in_the_foreground(t: &Context) {
     let mut bundle = t.bundle();
     bundle.idle();
     let container = bundle.start();
-    let mut terminal = foreground(t, &["exec", "--tty", &container.id, "sh", "-c", "tty; stty size; read l; echo got:$l; exit 9"]);
+    let mut terminal = foreground(
+        t,
+        &[
+            "exec",
+            "--tty",
+            &container.id,
+            "sh",
+            "-c",
+            "tty; stty size; read l; echo got:$l; exit 9",
+        ],
+    );
     terminal.expect("/dev/pts/0");
     terminal.expect("24 80");
     terminal.send("abc\r");
@@ -184,7 +204,14 @@ fn exec_with_a_console_socket(t: &Context) {
     let socket = t.path("sock");
     let receiver = Receiver::bind(&socket);
     let pid_file = t.path("pid");
-    let flags = ["--tty", "--detach", "--console-socket", socket.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()];
+    let flags = [
+        "--tty",
+        "--detach",
+        "--console-socket",
+        socket.to_str().unwrap(),
+        "--pid-file",
+        pid_file.to_str().unwrap(),
+    ];
     container.exec_command(&flags, &["sh", "-c", "tty; read l; echo got:$l"]).output().exits(0);
     let (_, mut fds) = receiver.receive();
     let mut terminal = Terminal::of_master(fds.remove(0));
@@ -213,7 +240,10 @@ fn socket_without_terminal_is_refused(t: &Context) {
 }
 
 fn control_c_reaches_the_program(t: &Context) {
-    let bundle = with_terminal(t, "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.05; done");
+    let bundle = with_terminal(
+        t,
+        "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.05; done",
+    );
     let container = bundle.named("intr");
     let mut terminal =
         foreground(t, &["run", "--bundle", bundle.dir.to_str().unwrap(), &container.id]);
@@ -232,7 +262,8 @@ fn pidfd_socket(t: &Context) {
     let (_, fds) = receiver.receive();
     assert_eq!(fds.len(), 1);
     use std::os::fd::AsRawFd;
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
     let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
     assert_eq!(pid, container.pid().to_string());
 }

@@ -95,8 +95,7 @@ fn device_cgroup_allows_by_rule(t: &Context) {
     bundle.all_capabilities();
     bundle.script("(exec 3</dev/kmsg) && echo read; (exec 4>/dev/kmsg) && echo write; true");
     let deny = json!({"allow": false, "access": "rwm"});
-    let allow =
-        |access: &str| json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": access});
+    let allow = |access: &str| json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": access});
     bundle.config["linux"]["resources"]["devices"] = json!([deny, allow("r")]);
     assert_eq!(bundle.run().stdout, "read\n");
     bundle.config["linux"]["resources"]["devices"] = json!([deny, allow("rw")]);

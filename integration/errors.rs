@@ -17,8 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(missing_program_fails_create_or_start),
     test!(bad_command_lines),
     test!(missing_container),
-    test!(later_options_are_refused_clearly)
-        .needs(&[Need::CortenOnly("runc can do these")]),
+    test!(later_options_are_refused_clearly).needs(&[Need::CortenOnly("runc can do these")]),
     test!(unwritable_state_root),
     test!(root_option_is_made_private),
     test!(failure_late_in_the_child_leaves_nothing),
@@ -55,23 +54,23 @@ const BAD: &[Bad] = &[
         names: "mounts[5].source",
     },
     Bad {
-        edit: |c| c["mounts"][5] = json!({"destination": "/mnt", "type": "nosuchfs", "source": "x"}),
+        edit: |c| {
+            c["mounts"][5] = json!({"destination": "/mnt", "type": "nosuchfs", "source": "x"})
+        },
         names: "nosuchfs",
     },
+    Bad { edit: |c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"}), names: "kernel.panic" },
+    Bad { edit: |c| c["linux"]["sysctl"] = json!({"vm.swappiness": "1"}), names: "vm.swappiness" },
     Bad {
-        edit: |c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"}),
-        names: "kernel.panic",
-    },
-    Bad {
-        edit: |c| c["linux"]["sysctl"] = json!({"vm.swappiness": "1"}),
-        names: "vm.swappiness",
-    },
-    Bad {
-        edit: |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}]),
+        edit: |c| {
+            c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 1}])
+        },
         names: "process.rlimits[0]",
     },
     Bad {
-        edit: |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 1}]),
+        edit: |c| {
+            c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 1}])
+        },
         names: "process.rlimits[0]",
     },
     Bad { edit: |c| c["process"]["user"]["uid"] = json!(-1), names: "process.user.uid" },
@@ -79,14 +78,19 @@ const BAD: &[Bad] = &[
     Bad { edit: |c| c["mounts"] = json!({"a": 1}), names: "mounts" },
     Bad { edit: |c| c["mounts"][5]["options"] = json!([5]), names: "mounts[5].options[0]" },
     Bad {
-        edit: |c| c["linux"]["devices"] = json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 1}]),
+        edit: |c| {
+            c["linux"]["devices"] = json!([{"path": "/dev/x", "type": "z", "major": 1, "minor": 1}])
+        },
         names: "linux.devices[0]",
     },
     Bad {
         edit: |c| c["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"})),
         names: "idMappings",
     },
-    Bad { edit: |c| c["linux"]["rootfsPropagation"] = json!("sideways"), names: "rootfsPropagation" },
+    Bad {
+        edit: |c| c["linux"]["rootfsPropagation"] = json!("sideways"),
+        names: "rootfsPropagation",
+    },
 ];
 
 /// The kernel or old runc would take these; the spec, or the host's safety, does not.
@@ -99,7 +103,9 @@ const BAD_FOR_CORTEN: &[Bad] = &[
         names: "hostname",
     },
     Bad {
-        edit: |c| c["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1", "kernel.hostname": "x"}),
+        edit: |c| {
+            c["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1", "kernel.hostname": "x"})
+        },
         names: "kernel.hostname",
     },
     Bad {
@@ -119,7 +125,10 @@ const BAD_FOR_CORTEN: &[Bad] = &[
         edit: |c| c["linux"]["maskedPaths"] = json!(["relative"]),
         names: "linux.maskedPaths[0]",
     },
-    Bad { edit: |c| c["hooks"] = json!({"poststart": [{"path": "relative"}]}), names: "hooks.poststart[0].path" },
+    Bad {
+        edit: |c| c["hooks"] = json!({"poststart": [{"path": "relative"}]}),
+        names: "hooks.poststart[0].path",
+    },
     Bad {
         edit: |c| c["hooks"] = json!({"prestart": [{"path": "/bin/true", "timeout": 0}]}),
         names: "hooks.prestart[0].timeout",
@@ -140,7 +149,10 @@ const BAD_FOR_CORTEN: &[Bad] = &[
     },
     Bad { edit: |c| c["process"]["env"] = json!(["NUL=\u{0}"]), names: "process.env[0]" },
     Bad { edit: |c| c["process"]["args"] = json!(["sh", "a\u{0}b"]), names: "process.args[1]" },
-    Bad { edit: |c| c["mounts"][5]["destination"] = json!("/a\u{0}b"), names: "mounts[5].destination" },
+    Bad {
+        edit: |c| c["mounts"][5]["destination"] = json!("/a\u{0}b"),
+        names: "mounts[5].destination",
+    },
     Bad {
         edit: |c| c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]),
         names: "linux.uidMappings",
@@ -185,7 +197,8 @@ fn all_faults_at_once(t: &Context) {
 
 fn config_is_no_json(t: &Context) {
     let bundle = t.bundle();
-    for text in ["", "{", "[]", "null", "{\"ociVersion\": 1}", "{}x", "\u{feff}{}", "{\"root\": {]"] {
+    for text in ["", "{", "[]", "null", "{\"ociVersion\": 1}", "{}x", "\u{feff}{}", "{\"root\": {]"]
+    {
         bundle.write();
         std::fs::write(bundle.dir.join("config.json"), text).unwrap();
         let container = crate::harness::Container::new(t, bundle.dir.clone(), "bad");
@@ -333,7 +346,12 @@ fn failure_late_in_the_child_leaves_nothing(t: &Context) {
         // Each is found only by the kernel, each at another step of the child.
         |c| c["mounts"][1]["options"] = json!(["size=nonsense"]),
         |c| c["linux"]["sysctl"] = json!({"net.ipv4.no_such_key": "1"}),
-        |c| c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/proc/nowhere", "type": "tmpfs", "source": "t"})),
+        |c| {
+            c["mounts"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"destination": "/proc/nowhere", "type": "tmpfs", "source": "t"}))
+        },
         |c| c["linux"]["resources"]["cpu"] = json!({"mems": "77"}),
     ];
     for edit in edits {

@@ -53,8 +53,10 @@ fn same_namespaces_as_init(t: &Context) {
     bundle.namespace("cgroup", None);
     bundle.idle();
     let container = bundle.start();
-    let links = container.sh("for n in mnt pid net ipc uts cgroup user; do readlink /proc/self/ns/$n; done");
-    let init = container.sh("for n in mnt pid net ipc uts cgroup user; do readlink /proc/1/ns/$n; done");
+    let links = container
+        .sh("for n in mnt pid net ipc uts cgroup user; do readlink /proc/self/ns/$n; done");
+    let init =
+        container.sh("for n in mnt pid net ipc uts cgroup user; do readlink /proc/1/ns/$n; done");
     assert_eq!(links, init);
     assert_eq!(container.sh("pwd; ls -di /"), container.sh("cd /proc/1/root; echo /; ls -di /"));
     assert!(container.sh("ps").contains("sleep") || container.sh("ps").contains("trap"));
@@ -89,7 +91,21 @@ fn user_by_name_and_number(t: &Context) {
 /// CVE-2026-30892: what is no number must never become 0.
 fn user_specs_are_parsed_strictly(t: &Context) {
     let container = idle(t);
-    for spec in ["", ":", "1:", ":1", "-1", "4294967295", "4294967296", "0x1", "1:-1", "1:2:3", " 1", "1 ", "nobody-here"] {
+    for spec in [
+        "",
+        ":",
+        "1:",
+        ":1",
+        "-1",
+        "4294967295",
+        "4294967296",
+        "0x1",
+        "1:-1",
+        "1:2:3",
+        " 1",
+        "1 ",
+        "nobody-here",
+    ] {
         let output = container.exec_command(&["--user", spec], &["id", "-u"]).output();
         assert_ne!(output.code(), 0, "--user {spec:?} became {}", output.stdout);
     }
@@ -171,7 +187,10 @@ fn shell(t: &Context, before: &str, args: &str) -> String {
 fn preserved_descriptors(t: &Context) {
     let container = idle(t);
     std::fs::write(t.dir.join("given"), "given text").unwrap();
-    let args = format!("--preserve-fds 1 {} sh -c 'cat <&3; ls /proc/self/fd | tr \"\\n\" \" \"'", container.id);
+    let args = format!(
+        "--preserve-fds 1 {} sh -c 'cat <&3; ls /proc/self/fd | tr \"\\n\" \" \"'",
+        container.id
+    );
     let output = shell(t, "exec 3<given 4</etc/passwd 7</etc", &args);
     assert_eq!(output.trim(), "given text0 1 2 3 4", "the last is of `ls`");
 }
@@ -299,9 +318,12 @@ fn cwd_through_a_descriptor_is_refused(t: &Context) {
     let container = idle(t);
     for fd in 3..33 {
         let cwd = format!("/proc/self/fd/{fd}");
-        let output = container.exec_command(&["--cwd", &cwd], &["ls", "../../../../etc/debian_version"]).output();
+        let output = container
+            .exec_command(&["--cwd", &cwd], &["ls", "../../../../etc/debian_version"])
+            .output();
         assert_ne!(output.code(), 0, "{cwd} led to {}", output.stdout);
-        let args = format!("--cwd {cwd} {} ls ../../../../etc/debian_version || true", container.id);
+        let args =
+            format!("--cwd {cwd} {} ls ../../../../etc/debian_version || true", container.id);
         let (runtime, root) = (t.runtime.path.display(), t.state_root());
         let leaked = format!(
             "exec 3</ 4</etc 5</ 6</ 7</ 8</ 9</; {runtime} --root {} exec {args} 2>/dev/null",

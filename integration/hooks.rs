@@ -14,8 +14,7 @@ pub const TESTS: &[Test] = &[
     test!(start_container_hook_runs_inside),
     test!(failing_create_hooks_undo_everything),
     test!(failing_start_container_hook),
-    test!(failing_poststart_kills)
-        .needs(&[Need::CortenOnly("fails `start` only since spec 1.3")]),
+    test!(failing_poststart_kills).needs(&[Need::CortenOnly("fails `start` only since spec 1.3")]),
     test!(failing_poststop_is_a_warning),
     test!(timeout_ends_a_hook),
     test!(timeout_does_not_wait_for_its_children)
@@ -96,7 +95,8 @@ fn state_on_stdin(t: &Context) {
     container.end();
     for kind in ALL_HOOKS {
         let text = std::fs::read_to_string(log.join(kind)).unwrap();
-        let state: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{kind}: {e}: {text}"));
+        let state: Value =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{kind}: {e}: {text}"));
         assert_eq!(state["id"], json!(id), "{kind}");
         assert_eq!(state["bundle"], json!(bundle.dir), "{kind}");
         assert_eq!(state["annotations"]["key"], "a \"b\"", "{kind}");
@@ -124,7 +124,10 @@ fn namespaces_of_the_hooks(t: &Context) {
     let log = log_dir(t, &mut bundle);
     for kind in ALL_HOOKS {
         let dir = if kind == "startContainer" { "/log".into() } else { log.clone() };
-        let script = format!("cd {}; for n in mnt net uts; do readlink /proc/self/ns/$n; done > {kind}", dir.display());
+        let script = format!(
+            "cd {}; for n in mnt net uts; do readlink /proc/self/ns/$n; done > {kind}",
+            dir.display()
+        );
         add(&mut bundle, kind, hook(&script));
     }
     bundle.idle();
@@ -163,7 +166,11 @@ fn create_hooks_see_the_mounts_before_the_pivot(t: &Context) {
     // createContainer runs in the container's mount namespace, but with the host's root: it sees
     // the mounts below the root file system's path.
     let rootfs = bundle.rootfs("");
-    let script = format!("grep -c '{}' /proc/self/mountinfo > {}", rootfs.display().to_string().trim_end_matches('/'), out.display());
+    let script = format!(
+        "grep -c '{}' /proc/self/mountinfo > {}",
+        rootfs.display().to_string().trim_end_matches('/'),
+        out.display()
+    );
     add(&mut bundle, "createContainer", hook(&script));
     bundle.run().ok();
     let count: u32 = std::fs::read_to_string(out).unwrap().trim().parse().unwrap();

@@ -40,7 +40,9 @@ impl Target {
     fn new(t: &Context) -> Target {
         let dir = t.path("target");
         std::fs::create_dir_all(dir.join("sub")).unwrap();
-        for (name, text) in [("file", "precious"), ("ptmx", "host ptmx"), ("null", ""), ("console", "c")] {
+        for (name, text) in
+            [("file", "precious"), ("ptmx", "host ptmx"), ("null", ""), ("console", "c")]
+        {
             std::fs::write(dir.join(name), text).unwrap();
         }
         let before = listing(&dir);
@@ -52,7 +54,8 @@ impl Target {
         assert_eq!(listing(&self.dir), self.before, "{what} changed the host");
         let mounts = leftovers::mounts();
         let own = self.dir.to_str().unwrap();
-        let on = mounts.iter().find(|mount| mount.split(' ').nth(2).is_some_and(|p| p.starts_with(own)));
+        let on =
+            mounts.iter().find(|mount| mount.split(' ').nth(2).is_some_and(|p| p.starts_with(own)));
         assert_eq!(on, None, "{what} mounted on the host");
     }
 }
@@ -66,7 +69,13 @@ fn listing(dir: &Path) -> Vec<String> {
         let meta = std::fs::symlink_metadata(&path).unwrap();
         let text = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
         let text = String::from_utf8_lossy(&text).into_owned();
-        all.push(format!("{} {:o} {}:{} {text}", path.display(), meta.mode(), meta.uid(), meta.gid()));
+        all.push(format!(
+            "{} {:o} {}:{} {text}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.gid()
+        ));
         if meta.is_dir() {
             all.extend(listing(&path));
         }
@@ -152,7 +161,8 @@ fn corpus(t: &Context) {
                 }
             }
             trap(&mut bundle, &target.dir);
-            let what = format!("{name}, readonly {readonly}, no /dev {no_dev}, terminal {terminal}");
+            let what =
+                format!("{name}, readonly {readonly}, no /dev {no_dev}, terminal {terminal}");
             attempt(t, &bundle, terminal);
             target.unchanged(&what);
             let _ = std::fs::remove_dir_all(&bundle.dir);

@@ -7,9 +7,8 @@ pub const TESTS: &[Test] = &[
     test!(two_hundred_one_after_another).timeout(240),
     test!(fifty_at_once).timeout(180),
     test!(fifty_failures),
-    test!(delete_races_with_the_end_of_the_program).needs(&[Need::CortenOnly(
-        "1.1 gives up on cgroups that are busy for a moment",
-    )]),
+    test!(delete_races_with_the_end_of_the_program)
+        .needs(&[Need::CortenOnly("1.1 gives up on cgroups that are busy for a moment")]),
 ];
 
 /// What must be the same before and after.

@@ -33,7 +33,8 @@ pub const TESTS: &[Test] = &[
     test!(stdin_reaches_the_program),
     test!(run_forwards_signals),
     test!(start_twice_and_other_wrong_states),
-    test!(process_may_be_absent).needs(&[Need::CortenOnly("config without process panics or fails")]),
+    test!(process_may_be_absent)
+        .needs(&[Need::CortenOnly("config without process panics or fails")]),
     test!(annotations_come_back_in_state),
     test!(ids_of_every_allowed_sign),
     test!(state_does_not_reexec).needs(&[Need::Program("strace")]),
@@ -320,8 +321,7 @@ fn spec_writes_a_config_that_runs(t: &Context) {
     let bundle = t.bundle();
     t.runtime().arg("spec").dir(&bundle.dir).output().exits(0);
     let path = bundle.dir.join("config.json");
-    let mut config: Value =
-        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(config["process"]["args"], json!(["sh"]));
     t.runtime().arg("spec").dir(&bundle.dir).output().fails();
     config["process"]["terminal"] = json!(false);
@@ -374,7 +374,9 @@ fn stdin_reaches_the_program(t: &Context) {
 
 fn run_forwards_signals(t: &Context) {
     let mut bundle = t.bundle();
-    bundle.script("trap 'echo hup' HUP; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
+    bundle.script(
+        "trap 'echo hup' HUP; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done",
+    );
     let running = bundle.named("fore").new_command("run", &[]).spawn();
     let out = running.out.clone();
     let printed = || std::fs::read_to_string(&out).unwrap();
@@ -492,8 +494,7 @@ fn commands_on_one_container_queue(t: &Context) {
     let codes: Vec<i32> = starts.into_iter().map(|start| start.wait().code()).collect();
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "one of {codes:?} wins");
     assert_eq!(container.status(), "running");
-    let deletes: Vec<_> = (0..4)
-        .map(|_| t.runtime().args(["delete", "--force", &container.id]).spawn())
-        .collect();
+    let deletes: Vec<_> =
+        (0..4).map(|_| t.runtime().args(["delete", "--force", &container.id]).spawn()).collect();
     deletes.into_iter().for_each(|delete| drop(delete.wait().exits(0)));
 }

@@ -57,7 +57,9 @@ fn new_namespaces_differ_from_the_host(t: &Context) {
 }
 
 fn left_out_namespaces_are_the_hosts(t: &Context) {
-    for (kind, file) in KINDS.into_iter().filter(|(kind, _)| !["mount", "cgroup", "user"].contains(kind)) {
+    for (kind, file) in
+        KINDS.into_iter().filter(|(kind, _)| !["mount", "cgroup", "user"].contains(kind))
+    {
         let mut bundle = t.bundle();
         bundle.without_namespace(kind);
         if kind == "uts" {
@@ -93,8 +95,14 @@ fn joined_namespaces_are_the_same(t: &Context) {
         second.idle();
         let container = second.start();
         assert_eq!(link(container.pid(), file), link(pid, file), "{kind}");
-        for (other, file) in KINDS.into_iter().filter(|(o, _)| ![kind, "user", "cgroup"].contains(o)) {
-            assert_ne!(link(container.pid(), file), link(pid, file), "{other} when {kind} is joined");
+        for (other, file) in
+            KINDS.into_iter().filter(|(o, _)| ![kind, "user", "cgroup"].contains(o))
+        {
+            assert_ne!(
+                link(container.pid(), file),
+                link(pid, file),
+                "{other} when {kind} is joined"
+            );
         }
         container.end();
     }
@@ -236,7 +244,9 @@ fn time_namespace_has_offsets(t: &Context) {
 fn user_namespace_maps_ids(t: &Context) {
     let mut bundle = t.bundle();
     bundle.user_namespace();
-    bundle.script("id -u; cat /proc/self/uid_map /proc/self/gid_map; echo own > /tmp/file; sleep 1000");
+    bundle.script(
+        "id -u; cat /proc/self/uid_map /proc/self/gid_map; echo own > /tmp/file; sleep 1000",
+    );
     let container = bundle.start();
     container.wait_printed("65536");
     let printed = container.printed();

@@ -96,7 +96,14 @@ fn umask_default_and_given(t: &Context) {
 
 fn arguments_and_environment_are_exact(t: &Context) {
     let mut bundle = t.bundle();
-    bundle.args(["sh", "-c", "cat /proc/$$/cmdline | tr '\\0' '\\n'; cat /proc/$$/environ | tr '\\0' '\\n'", "a b", "", "ü\"'\\"]);
+    bundle.args([
+        "sh",
+        "-c",
+        "cat /proc/$$/cmdline | tr '\\0' '\\n'; cat /proc/$$/environ | tr '\\0' '\\n'",
+        "a b",
+        "",
+        "ü\"'\\",
+    ]);
     bundle.config["process"]["env"] =
         json!(["PATH=/bin", "HOME=/x", "EMPTY=", "A=b=c", "SPACE= a\tb ", "UML=ü"]);
     let output = bundle.run().ok();

@@ -33,10 +33,8 @@ pub const TESTS: &[Test] = &[
     test!(relative_destination),
     test!(root_on_its_own_mount),
     test!(host_mount_namespace).needs(&[Need::CortenOnly("1.1 leaves the mounts behind")]),
-    test!(same_mounts_as_runc).needs(&[
-        Need::CortenOnly("it would be compared with itself"),
-        Need::Program("runc"),
-    ]),
+    test!(same_mounts_as_runc)
+        .needs(&[Need::CortenOnly("it would be compared with itself"), Need::Program("runc")]),
     test!(read_only_bind_of_a_nodev_nosuid_mount)
         .needs(&[Need::CortenOnly("1.1 clears the locked flags of the source")]),
 ];
@@ -84,7 +82,9 @@ fn default_mounts_have_their_options(t: &Context) {
 fn root_is_the_bundles_and_nothing_else(t: &Context) {
     let mut bundle = t.bundle();
     std::fs::write(bundle.rootfs("marker"), "of the bundle").unwrap();
-    bundle.script("cat /marker; cat /proc/self/mountinfo; ls -id / /.. | sed 's/ \\/.*//' | uniq | wc -l");
+    bundle.script(
+        "cat /marker; cat /proc/self/mountinfo; ls -id / /.. | sed 's/ \\/.*//' | uniq | wc -l",
+    );
     let output = bundle.run().ok();
     contains(&output, "of the bundle");
     // No mount of the host is left in the namespace.
@@ -130,7 +130,9 @@ fn bind_mounts_of_files_and_directories(t: &Context) {
     bundle.bind(&source, "/mnt/dir", &[]);
     bundle.bind(source.join("file"), "/mnt/file", &["ro"]);
     bundle.bind(source.join("file"), "/etc/passwd", &[]);
-    bundle.script("cat /mnt/dir/file /mnt/file /etc/passwd; echo w > /mnt/dir/new; echo w > /mnt/file");
+    bundle.script(
+        "cat /mnt/dir/file /mnt/file /etc/passwd; echo w > /mnt/dir/new; echo w > /mnt/file",
+    );
     let output = bundle.run().exits(1);
     assert_eq!(output.stdout, "boundboundbound");
     contains(&output.stderr, "Read-only file system");
@@ -367,7 +369,12 @@ fn missing_masks_are_skipped(t: &Context) {
 
 fn cgroup_mount(t: &Context) {
     let mut bundle = t.bundle();
-    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
+    bundle.mount(
+        "/sys/fs/cgroup",
+        "cgroup",
+        "cgroup",
+        &["nosuid", "noexec", "nodev", "relatime", "ro"],
+    );
     bundle.script(
         "ls /sys/fs/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs; \
          mkdir /sys/fs/cgroup/pids/x; cat /proc/self/mountinfo",
@@ -450,8 +457,7 @@ fn without_numbers(mountinfo: &str) -> Vec<String> {
     let field = |line: &str| {
         let (front, back) = line.split_once(" - ").unwrap();
         let front: Vec<&str> = front.split(' ').collect();
-        let optional: Vec<&str> =
-            front[6..].iter().map(|f| f.split(':').next().unwrap()).collect();
+        let optional: Vec<&str> = front[6..].iter().map(|f| f.split(':').next().unwrap()).collect();
         format!("{} {} {} - {back}", front[4], front[5], optional.join(" "))
     };
     mountinfo.lines().map(field).collect()
@@ -480,7 +486,11 @@ fn same_mounts_as_runc(t: &Context) {
             .arg("compared")
             .output()
             .ok();
-        assert_eq!(without_numbers(&ours), without_numbers(&theirs), "rootfsPropagation {propagation:?}");
+        assert_eq!(
+            without_numbers(&ours),
+            without_numbers(&theirs),
+            "rootfsPropagation {propagation:?}"
+        );
     }
 }
 

@@ -81,21 +81,89 @@ fn seccomp_errno(t: &Context) {
 
 /// What busybox's sh and the start of a process need, by name.
 const BASIC: [&str; 45] = [
-    "access", "arch_prctl", "brk", "capget", "capset", "chdir", "clone", "clone3", "close",
-    "close_range", "dup", "dup2", "dup3", "execve", "execveat", "exit", "exit_group", "faccessat",
-    "fcntl", "fork", "fstat", "fstatfs", "futex", "getcwd", "getdents64", "getpid", "getppid", "getuid",
-    "mmap", "mprotect", "munmap", "newfstatat", "openat", "prctl", "prlimit64", "read", "readlink",
-    "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "set_tid_address", "stat", "vfork", "wait4",
+    "access",
+    "arch_prctl",
+    "brk",
+    "capget",
+    "capset",
+    "chdir",
+    "clone",
+    "clone3",
+    "close",
+    "close_range",
+    "dup",
+    "dup2",
+    "dup3",
+    "execve",
+    "execveat",
+    "exit",
+    "exit_group",
+    "faccessat",
+    "fcntl",
+    "fork",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getcwd",
+    "getdents64",
+    "getpid",
+    "getppid",
+    "getuid",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "newfstatat",
+    "openat",
+    "prctl",
+    "prlimit64",
+    "read",
+    "readlink",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "set_tid_address",
+    "stat",
+    "vfork",
+    "wait4",
     "write",
 ];
 
 /// More that the runtimes do themselves after the filter is loaded.
 const RUNTIME: [&str; 34] = [
-    "set_robust_list", "rseq", "getrandom", "ioctl", "setgid", "setgroups", "setuid", "sigaltstack",
-    "gettid", "tgkill", "nanosleep", "clock_nanosleep", "epoll_ctl", "epoll_pwait", "epoll_create1",
-    "eventfd2", "pipe2", "sched_yield", "sched_getaffinity", "madvise", "statfs", "writev", "sendmsg",
-    "recvmsg", "sendto", "recvfrom", "geteuid", "getgid", "getegid", "setresuid", "setresgid", "lseek",
-    "open", "poll",
+    "set_robust_list",
+    "rseq",
+    "getrandom",
+    "ioctl",
+    "setgid",
+    "setgroups",
+    "setuid",
+    "sigaltstack",
+    "gettid",
+    "tgkill",
+    "nanosleep",
+    "clock_nanosleep",
+    "epoll_ctl",
+    "epoll_pwait",
+    "epoll_create1",
+    "eventfd2",
+    "pipe2",
+    "sched_yield",
+    "sched_getaffinity",
+    "madvise",
+    "statfs",
+    "writev",
+    "sendmsg",
+    "recvmsg",
+    "sendto",
+    "recvfrom",
+    "geteuid",
+    "getgid",
+    "getegid",
+    "setresuid",
+    "setresgid",
+    "lseek",
+    "open",
+    "poll",
 ];
 
 fn allow_only(calls: &[&str]) -> Value {
@@ -150,7 +218,9 @@ fn seccomp_log_and_trace(t: &Context) {
 fn seccomp_arguments(t: &Context) {
     let mut bundle = t.bundle();
     // kill(pid, SIGUSR1 = 10)
-    bundle.script("sleep 9 & p=$!; for s in 0 10 12 15; do kill -$s $p 2>/dev/null; printf \"$? \"; done");
+    bundle.script(
+        "sleep 9 & p=$!; for s in 0 10 12 15; do kill -$s $p 2>/dev/null; printf \"$? \"; done",
+    );
     // Each is denied where the comparison with 10 or 12 holds, in the order 0, 10, 12, 15.
     for (op, value, expected) in [
         ("SCMP_CMP_EQ", 10, "0 1 0 0"),
@@ -172,7 +242,9 @@ fn seccomp_arguments(t: &Context) {
 
 fn seccomp_masked_argument(t: &Context) {
     let mut bundle = t.bundle();
-    bundle.script("sleep 9 & p=$!; for s in 0 10 15; do kill -$s $p 2>/dev/null; printf \"$? \"; done");
+    bundle.script(
+        "sleep 9 & p=$!; for s in 0 10 15; do kill -$s $p 2>/dev/null; printf \"$? \"; done",
+    );
     // signal & 8 == 8: of 0, 10 (1010) and 15 (1111) the last two.
     let rule = json!([{
         "names": ["kill"], "action": "SCMP_ACT_ERRNO",
@@ -253,7 +325,8 @@ fn seccomp_notify_sends_the_listener(t: &Context) {
     let receiver = Receiver::bind(&socket);
     let mut bundle = t.bundle();
     bundle.script("mkdir /tmp/a; echo done");
-    let mut profile = allow_but(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]));
+    let mut profile =
+        allow_but(json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]));
     profile["listenerPath"] = json!(socket);
     profile["listenerMetadata"] = json!("some metadata");
     with_profile(&mut bundle, profile);
@@ -343,7 +416,9 @@ fn own_profile<'a>(t: &'a Context, name: &str) -> Bundle<'a> {
 fn own_profiles_run(t: &Context) {
     for name in ["default", "strict"] {
         let mut bundle = own_profile(t, name);
-        bundle.script("grep Seccomp: /proc/self/status; ls / > /dev/null && mkdir /tmp/x && echo ok | cat");
+        bundle.script(
+            "grep Seccomp: /proc/self/status; ls / > /dev/null && mkdir /tmp/x && echo ok | cat",
+        );
         let output = bundle.run().ok();
         contains(&output, "Seccomp:\t2");
         contains(&output, "ok");
@@ -369,7 +444,9 @@ fn strict_profile_denies(t: &Context) {
 }
 
 fn apparmor_label_without_apparmor_fails(t: &Context) {
-    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|v| v.starts_with('Y')) {
+    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|v| v.starts_with('Y'))
+    {
         return;
     }
     // As runc: a profile that cannot be applied is an error, not a container without it.

@@ -8,7 +8,9 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 pub const TESTS: &[Test] = &[
-    test!(debian_shell_and_server).needs(&[Need::Program("mmdebstrap"), Need::V1("memory")]).timeout(900),
+    test!(debian_shell_and_server)
+        .needs(&[Need::Program("mmdebstrap"), Need::V1("memory")])
+        .timeout(900),
     test!(python_as_the_program_itself).needs(&[Need::Program("mmdebstrap")]).timeout(900),
 ];
 

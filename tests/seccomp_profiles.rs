@@ -3,7 +3,7 @@
 //! profile and then executes a program under it. No root is needed.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -13,6 +13,7 @@ use corten::plan::seccomp::{SeccompPlan, builtin, compile};
 use corten::security::seccomp::{load, process_state, send_listener};
 use libseccomp::{ScmpArch, ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, ScmpSyscall};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
@@ -146,7 +147,7 @@ fn second_process() {
         let state = json!({"ociVersion": "1.3.0"});
         let pid = std::process::id() as i32;
         let message = process_state(pid, to.metadata.as_deref(), state);
-        send_listener(to, std::os::fd::AsFd::as_fd(&fd), &message).unwrap();
+        send_listener(to, fd.as_fd(), &message).unwrap();
     }
     let mut command = Command::new(&program[0]);
     let error = command.args(&program[1..]).env_remove(PROFILE).env_remove(PROGRAM).exec();
@@ -403,6 +404,9 @@ fn an_agent_answers_for_the_container() {
         .spawn()
         .unwrap();
 
+    // A child that died would otherwise leave us waiting for ever.
+    let mut wait = [PollFd::new(agent.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut wait, PollTimeout::from(10_000u16)), Ok(1), "nobody called the agent");
     let (stream, _) = agent.accept().unwrap();
     let mut text = [0; 4096];
     let mut space = nix::cmsg_space!([RawFd; 1]);

@@ -181,7 +181,11 @@ fn run_to_the_end(t: &Context) {
     let output = daemon.run(&["--rm"], "one", &["sh", "-c", "echo out; hostname; exit 7"]);
     contains(&output.stdout, "out\n");
     output.exits(7);
-    let output = daemon.run(&["--rm", "--env", "A=b", "--cwd", "/tmp"], "two", &["sh", "-c", "echo $A; pwd"]);
+    let output = daemon.run(
+        &["--rm", "--env", "A=b", "--cwd", "/tmp"],
+        "two",
+        &["sh", "-c", "echo $A; pwd"],
+    );
     assert_eq!(output.ok(), "b\n/tmp");
     let read_only = daemon.run(&["--rm", "--read-only"], "three", &["touch", "/x"]);
     contains(&read_only.exits(1).stderr, "Read-only file system");
@@ -190,12 +194,21 @@ fn run_to_the_end(t: &Context) {
 
 fn exec_kill_and_delete(t: &Context) {
     let daemon = Daemon::start(t);
-    daemon.run(&["--detach"], "box", &["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"]).exits(0);
+    daemon
+        .run(
+            &["--detach"],
+            "box",
+            &["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"],
+        )
+        .exits(0);
     daemon.wait_task("box", "RUNNING");
     let exec = |id: &str, script: &str| {
         daemon.ctr(&["task", "exec", "--exec-id", id, "box", "sh", "-c", script])
     };
-    assert_eq!(exec("e1", "echo from exec; cat /proc/1/cmdline | grep -c trap").ok(), "from exec\n1");
+    assert_eq!(
+        exec("e1", "echo from exec; cat /proc/1/cmdline | grep -c trap").ok(),
+        "from exec\n1"
+    );
     exec("e2", "exit 5").exits(5);
     let input = daemon.command(&["task", "exec", "--exec-id", "e3", "box", "cat"]).input("typed");
     assert_eq!(input.output().ok(), "typed");
@@ -215,8 +228,17 @@ fn terminals(t: &Context) {
     terminal.send("tty; echo answer-$((6*7))\r");
     terminal.expect("/dev/pts/0");
     terminal.expect("answer-42");
-    let mut second =
-        daemon.terminal(&["task", "exec", "--tty", "--exec-id", "e1", "tty", "sh", "-c", "tty; read l; echo got:$l"]);
+    let mut second = daemon.terminal(&[
+        "task",
+        "exec",
+        "--tty",
+        "--exec-id",
+        "e1",
+        "tty",
+        "sh",
+        "-c",
+        "tty; read l; echo got:$l",
+    ]);
     second.expect("/dev/pts/1");
     second.send("line\r");
     second.expect("got:line");
@@ -247,7 +269,8 @@ fn ten_at_once(t: &Context) {
     let running: Vec<_> = ids
         .iter()
         .map(|id| {
-            let args = daemon.run_args(&["--rm"], id, &["sh", "-c", "echo $0 $(hostname); sleep 1", id]);
+            let args =
+                daemon.run_args(&["--rm"], id, &["sh", "-c", "echo $0 $(hostname); sleep 1", id]);
             daemon.command(&args.iter().map(String::as_str).collect::<Vec<_>>()).spawn()
         })
         .collect();

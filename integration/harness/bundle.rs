@@ -17,7 +17,8 @@ const BUSYBOX: &str = "/bin/busybox";
 
 /// Makes the root file system that every bundle is a copy of.
 pub fn make_base(base: &Path) {
-    for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home", "mnt", "usr/bin", "run"] {
+    for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home", "mnt", "usr/bin", "run"]
+    {
         std::fs::create_dir_all(base.join(dir)).unwrap();
     }
     std::fs::copy(BUSYBOX, base.join("bin/busybox")).unwrap();
@@ -35,9 +36,7 @@ pub const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIN
 
 /// What `runc spec` writes, without terminal, with a writable root.
 fn default_config(cgroups_path: &str) -> Value {
-    let mount = |destination: &str, kind: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": kind, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -104,7 +103,13 @@ impl<'a> Bundle<'a> {
         self.script("trap 'exit 0' TERM; while :; do sleep 0.05; done")
     }
 
-    pub fn mount(&mut self, destination: &str, kind: &str, source: impl AsRef<Path>, options: &[&str]) {
+    pub fn mount(
+        &mut self,
+        destination: &str,
+        kind: &str,
+        source: impl AsRef<Path>,
+        options: &[&str],
+    ) {
         let source = source.as_ref().to_str().unwrap();
         let mount =
             json!({"destination": destination, "type": kind, "source": source, "options": options});
@@ -154,7 +159,11 @@ impl<'a> Bundle<'a> {
 
     /// Lets other users reach the bundle: search permission on every directory above it.
     fn open_path(&self) {
-        self.context.sh(&format!("chmod 0755 {} {}", self.dir.display(), self.context.dir.display()));
+        self.context.sh(&format!(
+            "chmod 0755 {} {}",
+            self.dir.display(),
+            self.context.dir.display()
+        ));
     }
 
     /// All capabilities that this machine has, in all the usual sets.

@@ -297,6 +297,20 @@ fn refusals_name_controller_value_and_field() {
 }
 
 #[test]
+fn a_controller_is_needed_only_for_what_it_must_do() {
+    let Some(mut fixture) = Fixture::new() else { return };
+    fixture.plan.groups.retain(|g| g.controllers != ["memory"]);
+    let cgroup = Cgroup::create(&fixture.plan).unwrap();
+    let memory = |json: &str| resources(&format!(r#"{{"memory": {json}}}"#));
+    cgroup.apply(&memory(r#"{"limit": 0, "disableOOMKiller": false}"#)).unwrap();
+    let error = cgroup.apply(&memory(r#"{"disableOOMKiller": true}"#)).unwrap_err().to_string();
+    assert!(
+        error.contains("linux.resources.memory: the memory controller is not mounted"),
+        "{error}"
+    );
+}
+
+#[test]
 fn unified_files_are_those_of_the_v2_tree() {
     let Some(fixture) = Fixture::new() else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();

@@ -129,7 +129,10 @@ impl<'a> Request<'a> {
             phase: Phase::Creating,
             cgroup: self.cgroup.clone(),
             resources: self.plan.resources.clone(),
-            namespaces: made.chain(joined).map(|(kind, path)| (kind.name().to_owned(), path)).collect(),
+            namespaces: made
+                .chain(joined)
+                .map(|(kind, path)| (kind.name().to_owned(), path))
+                .collect(),
             host_mounts: Vec::new(),
             hooks: self.plan.hooks.clone(),
             new_keyring: !self.args.no_new_keyring,

@@ -194,7 +194,8 @@ impl Child<'_> {
         init::start_afresh(&self.channel)?;
         join_cgroups(&self.task_files)?;
         if !self.flags.is_empty() {
-            setns(exec.init_pidfd, self.flags).context("cannot enter the container's namespaces")?;
+            setns(exec.init_pidfd, self.flags)
+                .context("cannot enter the container's namespaces")?;
         }
         if self.flags.contains(Namespace::User.flag()) {
             namespaces::become_root(exec.namespaces)?;

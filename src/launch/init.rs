@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sched::unshare;
-use nix::sys::{prctl, signal::Signal};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::{prctl, signal::Signal};
 use nix::unistd::{setsid, write};
 
 use super::namespaces::{self, Join};
@@ -94,7 +94,8 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     let mut mounted = prepared.mount_all(&plan.rootfs, init.cgroup_mounts)?;
     // #4 hooks in the runtime's namespaces; mounts that the host will see are put on record
     if plan.reports_mounts() {
-        let made: Vec<_> = mounted.host_mounts().iter().map(|path| path.to_string_lossy()).collect();
+        let made: Vec<_> =
+            mounted.host_mounts().iter().map(|path| path.to_string_lossy()).collect();
         init.channel.send_text(Tag::Mounted, &made.join("\n"))?;
         init.channel.expect(Tag::Proceed)?;
     }
@@ -115,8 +116,7 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     // After the sysctls: /proc/sys is about to become read-only.
     let root = mounted.finish(&plan.rootfs)?;
     if let Some(personality) = plan.personality {
-        sys::set_personality(personality)
-            .context("cannot set config.json: linux.personality")?;
+        sys::set_personality(personality).context("cannot set config.json: linux.personality")?;
     }
     if init.new_keyring {
         join_keyring(&plan.id)?;
@@ -132,7 +132,9 @@ pub(super) fn open_terminal(
     size: Option<(u16, u16)>,
     channel: &Channel,
 ) -> Result<OwnedFd> {
-    let pts = root.open_dir(&InsidePath::new("/dev/pts", "the terminal")?).context("a terminal needs /dev/pts")?;
+    let pts = root
+        .open_dir(&InsidePath::new("/dev/pts", "the terminal")?)
+        .context("a terminal needs /dev/pts")?;
     let pty = console::open_pty_in(&pts)?;
     if let Some(size) = size {
         console::set_size(&pty.master, size)?;

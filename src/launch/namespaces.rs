@@ -32,7 +32,11 @@ impl Join {
         ));
         match errno {
             Errno::EINVAL => Fault::new(Kind::BadInput, format!("{error:#}"))
-                .hint(format!("is it a {} namespace (/proc/PID/ns/{})?", self.kind.name(), self.kind.file()))
+                .hint(format!(
+                    "is it a {} namespace (/proc/PID/ns/{})?",
+                    self.kind.name(),
+                    self.kind.file()
+                ))
                 .into(),
             _ => error,
         }
@@ -134,10 +138,8 @@ pub fn join_all(joins: &[Join]) -> Result<()> {
 /// Writes the id mappings of a new user namespace, see user_namespaces(7).
 pub fn write_id_maps(pid: Pid, plan: &NamespacesPlan) -> Result<()> {
     let write = |file: &str, field: &str, map: &[IdMap]| -> Result<()> {
-        let lines: String = map
-            .iter()
-            .map(|m| format!("{} {} {}\n", m.container, m.host, m.size))
-            .collect();
+        let lines: String =
+            map.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
         std::fs::write(format!("/proc/{pid}/{file}"), &lines)
             .with_context(|| format!("cannot apply config.json: linux.{field} {lines:?}"))
     };

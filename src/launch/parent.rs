@@ -243,7 +243,8 @@ fn spawn(
 }
 
 fn explain_clone(errno: Errno, flags: CloneFlags) -> Error {
-    let error = Error::from(errno).context(format!("cannot clone the container's init ({flags:?})"));
+    let error =
+        Error::from(errno).context(format!("cannot clone the container's init ({flags:?})"));
     let hint = match errno {
         Errno::ENOSYS => "Corten needs Linux 5.12 or newer (clone3)",
         Errno::ENOSPC => "a limit below /proc/sys/user/max_*_namespaces is reached",

@@ -140,11 +140,9 @@ fn wait_and_exec(
 /// Passes stdin, stdout and stderr on to the user, who may have to open /dev/stdout again.
 /// Best effort, as runc does: a pipe of another user, a read-only file stay as they are.
 fn give_stdio(uid: u32) {
-    for fd in [
-        std::io::stdin().as_raw_fd(),
-        std::io::stdout().as_raw_fd(),
-        std::io::stderr().as_raw_fd(),
-    ] {
+    for fd in
+        [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd(), std::io::stderr().as_raw_fd()]
+    {
         let fd = crate::sys::borrow_stdio(fd);
         let Ok(stat) = fstat(fd) else { continue };
         let is_null = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
@@ -270,7 +268,10 @@ mod tests {
             let (plan, env) = process(args, path);
             crate::error::render_line(&find(&plan, &env).unwrap_err())
         };
-        assert!(text(&["nope"], "/bin").starts_with("exec: \"nope\": executable file not found in $PATH"));
+        assert!(
+            text(&["nope"], "/bin")
+                .starts_with("exec: \"nope\": executable file not found in $PATH")
+        );
         assert_eq!(text(&["/nope"], "/bin"), "exec: \"/nope\": no such file or directory");
         assert_eq!(text(&["/etc/passwd"], ""), "exec: \"/etc/passwd\": permission denied");
         assert_eq!(text(&["/etc"], ""), "exec: \"/etc\": is a directory: permission denied");

@@ -79,13 +79,9 @@ pub struct Channel(OwnedFd);
 impl Channel {
     /// Both ends, close-on-exec.
     pub fn pair() -> Result<(Channel, Channel)> {
-        let (a, b) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .context("cannot make a socket pair")?;
+        let (a, b) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .context("cannot make a socket pair")?;
         Ok((Channel(a), Channel(b)))
     }
 
@@ -164,9 +160,7 @@ impl Channel {
     pub fn expect(&self, kind: Tag) -> Result<()> {
         match self.receive()? {
             Some(message) if message.kind == kind => Ok(()),
-            Some(message) => {
-                Err(Error::msg(format!("expected {kind:?}, got {:?}", message.kind)))
-            }
+            Some(message) => Err(Error::msg(format!("expected {kind:?}, got {:?}", message.kind))),
             None => Err(Error::msg("the runtime went away")),
         }
     }
@@ -189,9 +183,7 @@ impl AsRawFd for Channel {
     }
 }
 
-fn first_fd(
-    messages: nix::sys::socket::CmsgIterator<'_>,
-) -> Option<OwnedFd> {
+fn first_fd(messages: nix::sys::socket::CmsgIterator<'_>) -> Option<OwnedFd> {
     messages.into_iter().find_map(|message| match message {
         ControlMessageOwned::ScmRights(fds) => {
             fds.first().map(|fd| crate::sys::own_received_fd(*fd))

@@ -113,9 +113,11 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         match part.parse::<u32>() {
             Ok(id) if digits && id != u32::MAX => Ok(id),
-            _ => Err(Fault::bad_input(format!("--user {text:?}: {what} {part:?} is not a number from 0 to 4294967294"))
-                .hint("UID or UID:GID; names are not looked up")
-                .into()),
+            _ => Err(Fault::bad_input(format!(
+                "--user {text:?}: {what} {part:?} is not a number from 0 to 4294967294"
+            ))
+            .hint("UID or UID:GID; names are not looked up")
+            .into()),
         }
     };
     match text.split_once(':') {
@@ -133,7 +135,20 @@ mod tests {
         assert_eq!(parse_user("1").unwrap(), (1, None));
         assert_eq!(parse_user("1:2").unwrap(), (1, Some(2)));
         assert_eq!(parse_user("4294967294:0").unwrap(), (4_294_967_294, Some(0)));
-        for bad in ["", "1:", ":1", "-1", "+1", "4294967295", "4294967296", "0x1", "root", "1:2:3", " 1", "1 "] {
+        for bad in [
+            "",
+            "1:",
+            ":1",
+            "-1",
+            "+1",
+            "4294967295",
+            "4294967296",
+            "0x1",
+            "root",
+            "1:2:3",
+            " 1",
+            "1 ",
+        ] {
             assert!(parse_user(bad).is_err(), "{bad:?}");
         }
     }
@@ -174,7 +189,8 @@ mod tests {
 
     #[test]
     fn env_of_exec_replaces_the_containers() {
-        let container = plan(r#"{"user":{},"cwd":"/","args":["x"],"env":["A=1","HOME=/root","AB=2"]}"#);
+        let container =
+            plan(r#"{"user":{},"cwd":"/","args":["x"],"env":["A=1","HOME=/root","AB=2"]}"#);
         let env = ["A=3".to_owned()];
         let flags = ExecFlags { env: &env, ..ExecFlags::default() };
         let plan = ProcessPlan::from_flags(&container, &flags).unwrap();

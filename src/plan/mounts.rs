@@ -70,11 +70,6 @@ impl InsidePath {
         };
         Some((InsidePath(CString::new(parent).ok()?), CStr::from_bytes_with_nul(name).ok()?))
     }
-
-    /// A path below this one; `name` must hold no NUL byte, `..` or leading slash.
-    pub fn join(&self, name: &Path, field: &str) -> Result<InsidePath> {
-        InsidePath::new(Path::new(self.as_str()).join(name), field)
-    }
 }
 
 impl fmt::Display for InsidePath {
@@ -116,6 +111,8 @@ pub struct Filesystem {
     pub settings: Vec<Setting>,
     /// The mode of the directory it covers is taken over (tmpfs without a mode of its own).
     pub copies_mode: bool,
+    /// It starts with what is in the directory it covers (tmpfs with tmpcopyup).
+    pub copies_up: bool,
     /// mount(2) is to be used with these flags and data: fsconfig(2) takes strings of at most
     /// 255 bytes, and knows neither remount nor iversion.
     pub classic: Option<(MsFlags, CString)>,
@@ -431,6 +428,15 @@ fn filesystem(
     } else {
         None
     };
+    let copies_up = fs_type == "tmpfs" && options.copy_up;
+    if copies_up && classic.is_some() {
+        let message = format!(
+            "{}: tmpcopyup with remount, iversion or an option of more than \
+            {LONGEST_SETTING} bytes is not supported",
+            field("options")
+        );
+        return Err(Fault::new(Kind::Unsupported, message).into());
+    }
     let mut settings = Vec::new();
     let flags = [
         (readonly, c"ro"),
@@ -448,6 +454,7 @@ fn filesystem(
         source: source.map(|s| c_string(s, &field("source"))).transpose()?,
         settings,
         copies_mode: fs_type == "tmpfs" && !data.iter().any(|o| o.starts_with("mode=")),
+        copies_up,
         classic,
         label: match label.filter(|_| fs_type == "mqueue") {
             Some(label) => Some(c_string(label, "config.json: linux.mountLabel")?),

@@ -853,15 +853,15 @@ mod tests {
         }
         assert_eq!(verdict(&tree, X86_64, 60), ENOSYS);
 
-        // None of these exists on i386: no tree there, and everything is denied.
-        let foreign = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"],
-            "syscalls": [{"names": ["shmget", "shmat"], "action": "SCMP_ACT_ALLOW"},
-                {"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW",
-                 "args": (0..40).map(|v| json!({"index": 0, "value": v, "op": "SCMP_CMP_EQ"}))
-                    .collect::<Vec<_>>()}]});
-        let plan = plan(foreign);
-        assert_eq!(run(&plan, X86_64, 158, [39, 0, 0, 0, 0, 0]), ALLOW);
-        assert_eq!(run(&plan, X86_64, 158, [40, 0, 0, 0, 0, 0]), EPERM);
+        // i386 has no newfstatat: no rule, and no tree, in its part.
+        let args: Vec<Value> =
+            (0..40).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
+        let plan = plan(json!({"defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86"],
+            "syscalls": [{"names": ["newfstatat"], "action": "SCMP_ACT_ALLOW", "args": args}]}));
+        assert_eq!(run(&plan, X86_64, 262, [39, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(run(&plan, X86_64, 262, [40, 0, 0, 0, 0, 0]), EPERM);
+        assert_eq!(verdict(&plan, I386, 20), EPERM);
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -15,6 +15,7 @@
 pub mod inside;
 
 mod cgroup;
+mod copyup;
 mod devices;
 mod masks;
 mod mount;

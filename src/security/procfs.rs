@@ -65,9 +65,9 @@ impl Proc {
 
     /// Whether a file is there.
     pub fn has(&self, path: &str) -> bool {
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        );
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         openat2(&self.0, path, how).is_ok()
     }
 }
@@ -104,8 +104,14 @@ mod tests {
     fn sysctl_names() {
         assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
         assert_eq!(sysctl_path("net/ipv4/ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.rp_filter"), "sys/net/ipv4/conf/eth0.1/rp_filter");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/rp_filter"), "sys/net/ipv4/conf/eth0.1/rp_filter");
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.rp_filter"),
+            "sys/net/ipv4/conf/eth0.1/rp_filter"
+        );
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.1/rp_filter"),
+            "sys/net/ipv4/conf/eth0.1/rp_filter"
+        );
     }
 
     #[test]

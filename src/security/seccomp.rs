@@ -123,7 +123,7 @@ mod tests {
         let path = dir.path().join("agent");
         let agent = UnixListener::bind(&path).unwrap();
         let (read, write) = nix::unistd::pipe().unwrap();
-        // Longer than a socket buffer, so that one sendmsg cannot take it all.
+        // Longer than a socket buffer: it takes the agent's reading to get it across.
         let text = "x".repeat(4 << 20);
         let sender = {
             let (listener, text) = (Listener { path, metadata: None }, text.clone());

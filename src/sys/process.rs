@@ -87,9 +87,8 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Sys<()> {
 /// close_range(2) from `first` to the last possible descriptor, with CLOSE_RANGE_CLOEXEC.
 pub fn cloexec_from(first: u32) -> Sys<()> {
     // SAFETY: only sets a flag on descriptors.
-    let result = unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     check(result).map(drop)
 }
 
@@ -307,8 +306,7 @@ pub fn reset_signals() {
 /// Brings the loopback interface of this network namespace up, see netdevice(7).
 pub fn loopback_up() -> Sys<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-    let socket =
-        socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain old data.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
