@@ -167,6 +167,7 @@ fn general() {
         (&[("/root", json!(null))], "root: required"),
         (&[("/root", json!({}))], "root.path: required"),
         (&[("/root", json!(["rootfs"]))], "root: must be an object, not an array"),
+        (&[("/linux", json!([]))], "linux: must be an object, not an array"),
         (
             &[("/linux/namespaces/0/type", json!("\u{1b}[2J"))],
             "linux.namespaces[0].type: unknown variant `\\u{1b}[2J`, expected one of `mount`, \
