@@ -341,7 +341,7 @@ fn v1_devices_are_as_the_kernel_lists_them() {
     let Some(fixture) = Fixture::new() else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
     cgroup
-        .apply(&resources(
+        .restrict_devices(&resources(
             r#"{"devices": [{"allow": false, "access": "rwm"},
                             {"allow": true, "type": "b", "major": 8, "minor": 0, "access": "r"}]}"#,
         ))
@@ -366,7 +366,9 @@ fn v1_devices_are_as_the_kernel_lists_them() {
             "c 5:2 rwm",
         ]
     );
-    cgroup.apply(&resources(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#)).unwrap();
+    cgroup
+        .restrict_devices(&resources(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#))
+        .unwrap();
     assert_eq!(fixture.read("devices", "devices.list"), "a *:* rwm");
 }
 
@@ -391,7 +393,7 @@ fn v2_device_filter_bites_and_is_replaced() {
             1,
         ),
     ] {
-        cgroup.apply(&resources(&format!(r#"{{"devices": {rules}}}"#))).unwrap();
+        cgroup.restrict_devices(&resources(&format!(r#"{{"devices": {rules}}}"#))).unwrap();
         assert_eq!(
             crate::sys::bpf::device_programs(cgroup.clone_into().unwrap()).unwrap().len(),
             1

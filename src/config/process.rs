@@ -199,6 +199,7 @@ fn io_priority(process: &Process, at: &str, faults: &mut Faults) {
 
 fn cpu_affinity(process: &Process, at: &str, faults: &mut Faults) {
     let Some(affinity) = process.exec_cpu_affinity() else { return };
+    faults.unsupported(format!("{at}execCPUAffinity"), "not supported yet");
     let lists = [("initial", affinity.initial()), ("final", affinity.cpu_affinity_final())];
     for (name, list) in lists {
         if let Some(list) = list {

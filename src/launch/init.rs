@@ -19,7 +19,7 @@ use crate::plan::mounts::{CgroupMount, InsidePath};
 use crate::plan::namespaces::Namespace;
 use crate::rootfs::Prepared;
 use crate::rootfs::inside::RootDir;
-use crate::security::procfs::{Proc, sysctl_path};
+use crate::security::procfs::Proc;
 use crate::sys::process as sys;
 
 /// Everything that init was born with.
@@ -193,9 +193,8 @@ fn name_host(plan: &ContainerPlan) -> Result<()> {
 }
 
 fn write_sysctls(plan: &ContainerPlan, proc: &Proc) -> Result<()> {
-    for (key, value) in &plan.sysctls {
-        proc.write(&sysctl_path(key), value)
-            .with_context(|| format!("cannot set config.json: linux.sysctl[{key:?}]"))?;
+    for (path, value) in &plan.sysctls {
+        proc.write(path, value).with_context(|| format!("cannot set linux.sysctl {path}"))?;
     }
     Ok(())
 }

@@ -104,6 +104,9 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     }
     // #3 while init mounts
     cgroup.apply(&plan.resources)?;
+    if let Some(uid) = plan.cgroup_owner() {
+        cgroup.delegate(uid)?;
+    }
     if let Some(score) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
         std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
             .with_context(|| format!("cannot set config.json: process.oomScoreAdj to {score}"))?;

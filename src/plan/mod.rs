@@ -15,9 +15,11 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
 
+use crate::config::validate::sysctl_path;
 use crate::error::Result;
+use crate::sys::mount::attr;
 use hooks::HooksPlan;
-use mounts::RootfsPlan;
+use mounts::{MountKind, RootfsPlan};
 use namespaces::NamespacesPlan;
 use process::{ProcessPlan, c_string};
 use resources::ResourcesPlan;
@@ -55,7 +57,7 @@ pub struct ContainerPlan {
     pub hostname: Option<CString>,
     /// For setdomainname(2).
     pub domainname: Option<CString>,
-    /// Keys and values of sysctl(8), in order.
+    /// Files below /proc, and what to write to them.
     pub sysctls: Vec<(String, String)>,
     /// For personality(2).
     pub personality: Option<u32>,
@@ -68,8 +70,12 @@ impl ContainerPlan {
         let name = |text: &Option<String>, field: &str| -> Result<Option<CString>> {
             text.as_deref().filter(|t| !t.is_empty()).map(|t| c_string(t, field)).transpose()
         };
-        let mut sysctls: Vec<(String, String)> =
-            linux.and_then(|l| l.sysctl().clone()).into_iter().flatten().collect();
+        let mut sysctls: Vec<(String, String)> = linux
+            .and_then(|l| l.sysctl().clone())
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (format!("sys/{}", sysctl_path(&key)), value))
+            .collect();
         sysctls.sort();
         Ok(ContainerPlan {
             id: id.to_owned(),
@@ -103,6 +109,27 @@ impl ContainerPlan {
         !self.hooks.prestart.is_empty()
             || !self.hooks.create_runtime.is_empty()
             || !self.namespaces.has(namespaces::Namespace::Mount)
+    }
+
+    /// The host's user id that shall own the container's cgroup: with a cgroup namespace of its
+    /// own and a writable mount of it (spec config-linux.md "Cgroup ownership").
+    pub fn cgroup_owner(&self) -> Option<u32> {
+        use namespaces::Namespace;
+        let writable = self.rootfs.mounts.iter().any(|mount| {
+            matches!(mount.kind, MountKind::Cgroup(_)) && mount.attributes.set & attr::RDONLY == 0
+        });
+        if !writable || !self.namespaces.makes(Namespace::Cgroup) {
+            return None;
+        }
+        let uid = self.process.as_ref().map_or(0, |process| process.user.uid);
+        if !self.namespaces.makes(Namespace::User) {
+            return Some(uid);
+        }
+        let map = self.namespaces.uid_map.iter();
+        map.filter_map(|m| {
+            uid.checked_sub(m.container).filter(|at| *at < m.size).map(|at| m.host + at)
+        })
+        .next()
     }
 
     /// The state of the spec ("State", runtime.md) as hooks and seccomp agents get it: one line

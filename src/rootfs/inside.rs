@@ -126,7 +126,7 @@ impl RootDir {
     }
 
     /// Makes a mount point that was found missing: an empty file or a directory, with the
-    /// directories above it (0755). With `links`, those above may be links inside the root.
+    /// directories above it (0755). With `links`, it and those above may be links inside the root.
     pub(super) fn create_mount_point(
         &self,
         path: &InsidePath,
@@ -134,13 +134,36 @@ impl RootDir {
         links: bool,
     ) -> Sys<OwnedFd> {
         let resolve = if links { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_NO_SYMLINKS };
+        self.create_target(path, file, resolve, 0)
+    }
+
+    fn create_target(
+        &self,
+        path: &InsidePath,
+        file: bool,
+        resolve: ResolveFlag,
+        links: usize,
+    ) -> Sys<OwnedFd> {
         let mode = Mode::from_bits_truncate(0o755);
         if !file {
             return self.create_missing_dir(path, mode, resolve, 0);
         }
         let (parent, name) = path.split().ok_or(Errno::EISDIR)?;
         let parent = self.create_dirs(&parent, mode, resolve, 0)?;
-        create_file_in(parent.as_fd(), name, Mode::from_bits_truncate(0o644))
+        let made = create_file_in(parent.as_fd(), name, Mode::from_bits_truncate(0o644));
+        // A link that leads nowhere, as /etc/resolv.conf of many images.
+        if made.as_ref().err() == Some(&Errno::EEXIST)
+            && resolve.is_empty()
+            && links < MAX_LINKS
+            && let Ok(target) = readlinkat(&parent, name)
+        {
+            let target = path.beside(Path::new(&target)).ok_or(Errno::ENOENT)?;
+            return match self.open(&target, OFlag::O_PATH) {
+                Err(Errno::ENOENT) => self.create_target(&target, file, resolve, links + 1),
+                result => result,
+            };
+        }
+        made
     }
 
     /// Reads a regular file of at most `max` bytes. The errno (ENOENT) is in the chain.
@@ -244,11 +267,16 @@ mod tests {
         let (dir, root) = root();
         root.create_dir_all(&path("a/b/c"), Mode::from_bits_truncate(0o755)).unwrap();
         assert!(dir.path().join("root/a/b/c").is_dir());
-        // A link to a missing directory is not a way to make it.
-        symlink("/nowhere", dir.path().join("root/link")).unwrap();
-        let result = root.create_dir_all(&path("link/x"), Mode::from_bits_truncate(0o755));
-        assert_eq!(result.unwrap_err(), Errno::ENOTDIR);
-        assert!(!dir.path().join("root/nowhere").exists());
+        // What a link leads to is made, inside.
+        let outside = dir.path().join("outside");
+        symlink(&outside, dir.path().join("root/link")).unwrap();
+        root.create_dir_all(&path("link/x"), Mode::from_bits_truncate(0o755)).unwrap();
+        assert!(!outside.exists());
+        let inside = outside.strip_prefix("/").unwrap().join("x");
+        assert!(dir.path().join("root").join(inside).is_dir());
+        symlink("loop", dir.path().join("root/loop")).unwrap();
+        let result = root.create_dir_all(&path("loop/x"), Mode::from_bits_truncate(0o755));
+        assert_eq!(result.unwrap_err(), Errno::ELOOP);
         // A link inside is followed, unless links are refused.
         symlink("a", dir.path().join("root/good")).unwrap();
         root.create_dir_all(&path("good/d"), Mode::from_bits_truncate(0o755)).unwrap();
@@ -258,12 +286,15 @@ mod tests {
     }
 
     #[test]
-    fn files_are_never_made_through_links() {
+    fn files_are_made_through_links_inside_only() {
         let (dir, root) = root();
-        symlink("/target", dir.path().join("root/link")).unwrap();
-        let result = root.create_mount_point(&path("link"), true, true);
+        let outside = dir.path().join("target");
+        symlink(&outside, dir.path().join("root/link")).unwrap();
+        let result = root.create_mount_point(&path("link"), true, false);
         assert_eq!(result.unwrap_err(), Errno::EEXIST);
-        assert!(!dir.path().join("root/target").exists());
+        root.create_mount_point(&path("link"), true, true).unwrap();
+        assert!(!outside.exists());
+        assert!(dir.path().join("root").join(outside.strip_prefix("/").unwrap()).is_file());
         root.create_mount_point(&path("new/file"), true, false).unwrap();
         assert!(dir.path().join("root/new/file").is_file());
     }

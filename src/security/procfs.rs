@@ -2,7 +2,6 @@
 //! written without following a mount or a magic link (CVE-2019-16884, CVE-2025-52881).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -78,41 +77,9 @@ impl AsFd for Proc {
     }
 }
 
-/// The file of a sysctl: dots and slashes separate, and where a slash comes first the dots
-/// belong to the names (sysctl.d(5)).
-pub fn sysctl_path(key: &str) -> String {
-    let first = key.find(['.', '/']).map(|at| key.as_bytes()[at]);
-    let path = match first {
-        Some(b'.') => key
-            .chars()
-            .map(|c| match c {
-                '.' => '/',
-                '/' => '.',
-                c => c,
-            })
-            .collect(),
-        _ => key.to_owned(),
-    };
-    Path::new("sys").join(path).to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sysctl_names() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(
-            sysctl_path("net.ipv4.conf.eth0/1.rp_filter"),
-            "sys/net/ipv4/conf/eth0.1/rp_filter"
-        );
-        assert_eq!(
-            sysctl_path("net/ipv4/conf/eth0.1/rp_filter"),
-            "sys/net/ipv4/conf/eth0.1/rp_filter"
-        );
-    }
 
     #[test]
     fn writes_only_inside_procfs() {
