@@ -61,9 +61,9 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The kind of the first [`Fault`] in the chain; [`Kind::System`] where there is none.
+/// The kind of the outermost [`Fault`], be it the cause or a context; [`Kind::System`] without.
 pub fn kind(error: &Error) -> Kind {
-    error.chain().find_map(|e| e.downcast_ref::<Fault>()).map_or(Kind::System, |f| f.kind)
+    error.downcast_ref::<Fault>().map_or(Kind::System, |fault| fault.kind)
 }
 
 /// The text of an errno as engines match on it: lower case, no number ("no such file or directory").
@@ -89,7 +89,7 @@ fn cause_text(cause: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn hint(error: &Error) -> Option<&str> {
-    error.chain().find_map(|e| e.downcast_ref::<Fault>()).and_then(|f| f.hint.as_deref())
+    error.downcast_ref::<Fault>().and_then(|fault| fault.hint.as_deref())
 }
 
 /// Splits the chain: what failed and why, and the outer "while ..." contexts.

@@ -134,10 +134,10 @@ fn an_array_is_not_an_object() {
         let values = changed.pointer(&pointer).unwrap().as_object().unwrap().values().cloned();
         let values: Vec<Value> = values.collect();
         *changed.pointer_mut(&pointer).unwrap() = json!(values);
-        assert!(
-            bundle::parse_spec(&changed.to_string()).is_err(),
-            "{pointer}: taken as {values:?}"
-        );
+        let error = bundle::parse_spec(&changed.to_string()).unwrap_err().to_string();
+        // Of maps the crate says so itself.
+        let named = ["must be an object, not an array", "must be a JSON object", "expected a map"];
+        assert!(named.iter().any(|text| error.contains(text)), "{pointer}: {error}");
     }
 }
 
@@ -167,6 +167,7 @@ fn general() {
         (&[("/root", json!(null))], "root: required"),
         (&[("/root", json!({}))], "root.path: required"),
         (&[("/root", json!(["rootfs"]))], "root: must be an object, not an array"),
+        (&[("/linux", json!([]))], "linux: must be an object, not an array"),
         (
             &[("/linux/namespaces/0/type", json!("\u{1b}[2J"))],
             "linux.namespaces[0].type: unknown variant `\\u{1b}[2J`, expected one of `mount`, \
@@ -682,6 +683,7 @@ fn the_rest_of_linux() {
             "linux.cgroupsPath: /a/../b must not hold ..",
         ),
         (&[("/linux/cgroupsPath", json!("a\u{0}"))], "linux.cgroupsPath: holds a NUL byte"),
+        (&[("/linux/cgroupsPath", json!("/a\nb"))], "linux.cgroupsPath: holds a line break"),
         (
             &[("/linux/cgroupsPath", json!("system.slice:docker:4f2d"))],
             "linux.cgroupsPath: system.slice:docker:4f2d is a path for systemd \
@@ -742,6 +744,11 @@ fn resources() {
             "cpu",
             json!({"realtimeRuntime": 5, "realtimePeriod": 4}),
             "cpu.realtimeRuntime: 5 is above the realtimePeriod 4",
+        ),
+        (
+            "cpu",
+            json!({"realtimeRuntime": -2}),
+            "cpu.realtimeRuntime: -2 is neither a time nor -1 (unlimited)",
         ),
         ("cpu", json!({"cpus": "1;2"}), "cpu.cpus: \"1;2\" is not a list as 0-3,7"),
         ("cpu", json!({"mems": "a"}), "cpu.mems: \"a\" is not a list as 0-3,7"),
@@ -832,6 +839,36 @@ fn resources() {
         ),
         &section("/linux/resources/unified", json!({"memory.high": "1"})),
     ]);
+}
+
+/// No system call can take a NUL: what stands after it would be lost without a word.
+#[test]
+fn no_text_holds_a_nul() {
+    let hook = |key: &str, value: Value| {
+        let mut hook = json!({"path": "/x"});
+        hook[key] = value;
+        json!({"poststop": [hook]})
+    };
+    let tmpfs = |source: &str| json!([{"destination": "/a", "type": "tmpfs", "source": source}]);
+    let cases = [
+        ("/process/env", json!(["A=\u{0}"]), "process.env[0]"),
+        ("/process/cwd", json!("/a\u{0}"), "process.cwd"),
+        ("/hostname", json!("a\u{0}"), "hostname"),
+        ("/domainname", json!("a\u{0}"), "domainname"),
+        ("/hooks", hook("path", json!("/x\u{0}")), "hooks.poststop[0].path"),
+        ("/hooks", hook("args", json!(["x", "\u{0}"])), "hooks.poststop[0].args[1]"),
+        ("/hooks", hook("env", json!(["x\u{0}"])), "hooks.poststop[0].env[0]"),
+        ("/mounts", tmpfs("a\u{0}"), "mounts[0].source"),
+        ("/mounts", json!([{"destination": "/a", "type": "a\u{0}"}]), "mounts[0].type"),
+        ("/linux/namespaces/0/path", json!("/proc/self/ns/pid\u{0}"), "linux.namespaces[0].path"),
+        ("/linux/devices", json!([{"path": "/dev/\u{0}", "type": "p"}]), "linux.devices[0].path"),
+        ("/linux/maskedPaths", json!(["/\u{0}"]), "linux.maskedPaths[0]"),
+        ("/linux/readonlyPaths", json!(["/\u{0}"]), "linux.readonlyPaths[0]"),
+        ("/linux/resources/unified", json!({"a.b": "\u{0}"}), "linux.resources.unified[\"a.b\"]"),
+    ];
+    for (pointer, value, field) in cases {
+        refused(&[(&[(pointer, value)], &format!("{field}: holds a NUL byte"))]);
+    }
 }
 
 #[test]

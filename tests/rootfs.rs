@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 const BUNDLE: &str = "CORTEN_TEST_BUNDLE";
 const NO_PIVOT: &str = "CORTEN_TEST_NO_PIVOT";
+const ONLY_V2: &str = "CORTEN_TEST_ONLY_V2";
 const CONSOLE: &str = "CORTEN_TEST_CONSOLE";
 const PRIVILEGED: &[&str] = &["-m", "-p", "-f", "-i", "-n", "-u", "--propagation", "unchanged"];
 const ROOTLESS: &[&str] = &["-U", "-r", "-m", "-p", "-f", "-i", "-n", "-u"];
@@ -33,6 +34,8 @@ struct Seen {
     host_mounts: Vec<PathBuf>,
     /// Of every `look` path: "dir", "file TEXT", "char 1:3 MODE", "link TARGET", "missing".
     looks: Value,
+    /// The host's /proc is still mounted in the namespace.
+    host_proc: bool,
 }
 
 /// A line of mountinfo without what differs from run to run.
@@ -120,6 +123,7 @@ impl Bundle {
                 mounts: mountinfo(report["mountinfo"].as_str().unwrap()),
                 host_mounts: serde_json::from_value(report["hostMounts"].clone()).unwrap(),
                 looks: report["looks"].clone(),
+                host_proc: report["hostProc"] == true,
             }),
         }
     }
@@ -162,6 +166,7 @@ fn act(bundle: &Path) -> Result<Value, Error> {
     let cgroups = host_cgroups();
     let mut mounted = rootfs::prepare(&plan)?.mount_all(&plan, &cgroups)?;
     let host_mounts = mounted.host_mounts().to_vec();
+    let host_proc = fs::OpenOptions::new().read(true).open("/proc")?;
     mounted.pivot(&plan)?;
     // A terminal of the container's own devpts.
     let tty = std::env::var_os(CONSOLE).map(|_| nix::pty::openpty(None, None)).transpose()?;
@@ -173,7 +178,11 @@ fn act(bundle: &Path) -> Result<Value, Error> {
     let looks: serde_json::Map<_, _> =
         looks.into_iter().map(|path| (path.clone(), json!(look(Path::new(&path))))).collect();
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    Ok(json!({"mountinfo": mountinfo, "hostMounts": host_mounts, "looks": looks}))
+    // A mount can be copied as long as it is in this namespace, be it out of reach.
+    let host_proc = corten::sys::mount::open_tree_clone(host_proc.as_fd(), c"", false).is_ok();
+    Ok(
+        json!({"hostProc": host_proc, "mountinfo": mountinfo, "hostMounts": host_mounts, "looks": looks}),
+    )
 }
 
 /// The hierarchies of this machine, each with its top as the container's directory.
@@ -181,6 +190,7 @@ fn host_cgroups() -> Vec<CgroupMount> {
     mountinfo(&fs::read_to_string("/proc/self/mountinfo").unwrap())
         .into_iter()
         .filter(|mount| mount.fs_type.starts_with("cgroup"))
+        .filter(|mount| mount.fs_type == "cgroup2" || std::env::var_os(ONLY_V2).is_none())
         .map(|mount| {
             let name = mount.point.rsplit('/').next().unwrap();
             CgroupMount {
@@ -266,9 +276,8 @@ fn propagation_is_that_of_runc() {
     let mut flags = vec!["-m", "--propagation", "shared", "--", "sh", "-c", "\"$@\"; exit $?"];
     flags.extend(["sh", "unshare"]);
     flags.extend(PRIVILEGED);
-    // The root's own mount as since runc 1.2: private unless slave or shared is asked for. Not
-    // compared: "slave" and such, where runc leaves other mounts than "/" shared with the host.
-    let roots = [("", ""), ("rslave", "slave"), ("rprivate", ""), ("rshared", "shared")];
+    // The root's own mount as since runc 1.2: private unless slave or shared is asked for.
+    let roots = [("", ""), ("rslave", "slave"), ("rprivate", "")];
     for (word, root) in roots {
         bundle.config["linux"]["rootfsPropagation"] = json!(word);
         let runc = runc_mounts(&bundle, &["unshare", "-m", "--propagation", "shared"]);
@@ -282,6 +291,10 @@ fn propagation_is_that_of_runc() {
         };
         assert_eq!(points(seen.mounts), points(runc), "rootfsPropagation {word:?}");
     }
+    // Since runc 1.2 this is for all that is mounted by the time of the pivot.
+    bundle.config["linux"]["rootfsPropagation"] = json!("rshared");
+    let seen = bundle.run(&flags, &[]).unwrap();
+    assert!(seen.mounts.iter().all(|m| m.propagation.starts_with("shared")), "{seen:?}");
 }
 
 #[test]
@@ -515,10 +528,12 @@ fn without_pivot_root() {
     let bundle = Bundle::new(json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
     let seen = bundle.run_with(PRIVILEGED, &["/bin/busybox", "/work"], NO_PIVOT).unwrap();
     assert_eq!(seen.looks["/work"], "missing");
-    // What is left of the host below has no proc or sysfs of its own.
-    let proc: Vec<_> = seen.mounts.iter().filter(|m| m.fs_type == "proc").collect();
-    assert_eq!(proc.len(), 1, "{:?}", seen.mounts);
-    assert!(seen.mounts.iter().all(|m| m.fs_type != "sysfs"));
+    // What is left of the host below has no proc.
+    assert!(!seen.host_proc);
+    assert!(!bundle.run(PRIVILEGED, &[]).unwrap().host_proc);
+    let mut bundle = bundle;
+    bundle.config["linux"]["namespaces"] = json!([]);
+    assert!(bundle.run(PRIVILEGED, &[]).unwrap().host_proc);
 }
 
 #[test]
@@ -624,4 +639,51 @@ fn a_mount_point_that_is_exchanged() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[test]
+fn the_v2_hierarchy_alone() {
+    if !can_run() {
+        return;
+    }
+    if !host_cgroups().iter().any(|cgroup| cgroup.is_v2) {
+        eprintln!("skipped: needs cgroup v2");
+        return;
+    }
+    let mut bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid"]},
+    ]));
+    bundle.config["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "cgroup"}]);
+    let flags: Vec<_> = PRIVILEGED.iter().copied().chain(["-C"]).collect();
+    let seen = bundle.run_with(&flags, &[], ONLY_V2).unwrap();
+    assert_eq!(seen.mount("/cgroup").fs_type, "cgroup2");
+    assert_eq!(seen.mount("/cgroup").options, "ro,nosuid,relatime");
+    assert_eq!(seen.mounts.len(), 3, "{seen:?}");
+}
+
+#[test]
+fn a_tmpfs_with_what_it_covers() {
+    if !can_run() {
+        return;
+    }
+    let bundle = Bundle::new(json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]},
+    ]));
+    let data = bundle.root().join("data");
+    fs::create_dir(data.join("dir")).unwrap();
+    fs::set_permissions(data.join("dir"), PermissionsExt::from_mode(0o1711)).unwrap();
+    fs::write(data.join("dir/file"), "text").unwrap();
+    symlink("/outside", data.join("link")).unwrap();
+    nix::unistd::mkfifo(&data.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    fs::set_permissions(data.join("fifo"), PermissionsExt::from_mode(0o622)).unwrap();
+    std::os::unix::fs::chown(data.join("fifo"), Some(7), Some(8)).unwrap();
+    let looks = ["/data/dir", "/data/dir/file", "/data/link", "/data/fifo"];
+    let seen = bundle.run(PRIVILEGED, &looks).unwrap();
+    assert_eq!(seen.mount("/data").fs_type, "tmpfs");
+    assert_eq!(
+        looks.map(|path| seen.looks[path].as_str().unwrap()),
+        ["dir of 1, mode 1711", "file \"text\", writable", "link /outside", "fifo, mode 622"]
+    );
 }

@@ -144,7 +144,14 @@ impl Cgroup {
         }
     }
 
-    /// Sets every limit of a new container. Errors name the file, the value and the field.
+    /// Sets the device rules. Before a process is in the group: v1 takes them one by one, and in
+    /// between everything is denied.
+    pub fn restrict_devices(&self, resources: &ResourcesPlan) -> Result<()> {
+        limits::devices(self, resources)
+    }
+
+    /// Sets every limit of a new container but the device rules. Errors name the file, the value
+    /// and the field.
     pub fn apply(&self, resources: &ResourcesPlan) -> Result<()> {
         limits::apply(self, resources, limits::Moment::Create)
     }

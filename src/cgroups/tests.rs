@@ -77,6 +77,7 @@ impl Drop for Fixture {
         }
         if let Ok(cgroup) = Cgroup::open(&self.plan) {
             let _ = cgroup.kill_all(libc::SIGKILL);
+            let _ = cgroup.thaw();
         }
         for child in &mut self.children {
             let _ = child.wait();
@@ -297,6 +298,20 @@ fn refusals_name_controller_value_and_field() {
 }
 
 #[test]
+fn a_controller_is_needed_only_for_what_it_must_do() {
+    let Some(mut fixture) = Fixture::new() else { return };
+    fixture.plan.groups.retain(|g| g.controllers != ["memory"]);
+    let cgroup = Cgroup::create(&fixture.plan).unwrap();
+    let memory = |json: &str| resources(&format!(r#"{{"memory": {json}}}"#));
+    cgroup.apply(&memory(r#"{"limit": 0, "disableOOMKiller": false}"#)).unwrap();
+    let error = cgroup.apply(&memory(r#"{"disableOOMKiller": true}"#)).unwrap_err().to_string();
+    assert!(
+        error.contains("linux.resources.memory: the memory controller is not mounted"),
+        "{error}"
+    );
+}
+
+#[test]
 fn unified_files_are_those_of_the_v2_tree() {
     let Some(fixture) = Fixture::new() else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
@@ -427,6 +442,7 @@ fn killed_with_all_below_even_when_frozen() {
         (libc::SIGKILL, false, false),
         (libc::SIGKILL, true, false),
         (libc::SIGTERM, false, true),
+        (libc::SIGRTMIN(), false, true),
     ] {
         let Some(mut fixture) = Fixture::new() else { return };
         if !v2 {
@@ -453,7 +469,15 @@ fn killed_with_all_below_even_when_frozen() {
         cgroup.kill_all(signal).unwrap();
         for child in &mut fixture.children {
             use std::os::unix::process::ExitStatusExt;
-            assert_eq!(child.wait().unwrap().signal(), Some(signal));
+            let start = Instant::now();
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status;
+                }
+                assert!(start.elapsed() < Duration::from_secs(5), "signal {signal} did not end it");
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            assert_eq!(status.signal(), Some(signal));
         }
         Cgroup::remove(&fixture.plan).unwrap();
         assert!(gone(&fixture));

@@ -154,9 +154,7 @@ fn delete_existing(root: &Path, id: &str, force: bool) -> Result<()> {
         let hint = "stop it with `corten kill`, or use --force";
         return Err(Fault::new(Kind::WrongState, text).hint(hint).into());
     }
-    if force || half_made || status == Status::Created {
-        end(&state)?;
-    }
+    end(&state)?;
     clean_up(&dir, &state, lock)
 }
 
@@ -168,9 +166,13 @@ pub fn destroy(dir: &StateDir) -> Result<()> {
     clean_up(dir, &state, lock)
 }
 
-/// Ends every process of the container and waits for init's end.
+/// Ends every process of the container and waits for init's end. Also when that has ended: in a
+/// shared pid namespace it does not take the others along.
 fn end(state: &State) -> Result<()> {
     let init = state.init_pidfd()?;
+    if init.is_none() && state.has_private_pids() {
+        return Ok(());
+    }
     if let Some(init) = &init {
         match pidfd_send_signal(init.as_fd(), libc::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}

@@ -1,6 +1,7 @@
-//! One more process in a running container: one clone3(2), one setns(2).
+//! One more process in a running container: a joiner enters it with one setns(2) and clones the
+//! process there.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -10,7 +11,7 @@ use nix::unistd::{Pid, chroot, fchdir};
 
 use super::init::{self, join_cgroups};
 use super::namespaces;
-use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits, send_listener};
+use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits, send_listener, spawned};
 use super::program::{Go, Program, become_program};
 use super::protocol::{Channel, Message, Tag};
 use crate::cgroups::Cgroup;
@@ -19,6 +20,7 @@ use crate::plan::namespaces::{NAMESPACES, Namespace, NamespacesPlan};
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
+use crate::security::lsm;
 use crate::security::procfs::Proc;
 use crate::sys::process::{self as sys, Cloned};
 
@@ -55,8 +57,8 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     raise_hard_limits(exec.process)?;
     // Nobody in the container may look inside us (CVE-2016-9962).
     prctl::set_dumpable(false).context("cannot become undumpable")?;
-    // A container that shares the host's mount namespace has only a root directory of its own.
-    let root = match exec.namespaces.has(Namespace::Mount) {
+    // In a mount namespace of the host or another container it has only a root of its own.
+    let root = match exec.namespaces.makes(Namespace::Mount) {
         true => None,
         false => Some(open_root(exec.init)?),
     };
@@ -64,23 +66,13 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     let task_files = exec.cgroup.task_files()?;
     let (channel, childs) = Channel::pair()?;
 
-    let joins_pid = exec.namespaces.has(Namespace::Pid);
-    let own_pid_namespace = match joins_pid {
-        true => Some(step_into_pid_namespace(exec.init_pidfd)?),
-        false => None,
+    let joiner = match sys::clone3(CloneFlags::empty(), exec.cgroup.clone_into()) {
+        Ok(Cloned::Parent { pid, .. }) => pid,
+        Ok(Cloned::Child) => Joiner { exec, channel: childs, root, flags, task_files }.run(&proc),
+        Err(errno) => return Err(Error::from(errno).context("cannot clone a process")),
     };
-    let cloned = sys::clone3(CloneFlags::empty(), exec.cgroup.clone_into());
-    if let Ok(Cloned::Child) = cloned {
-        let child = Child { exec, proc, channel: childs, root, flags, task_files };
-        child.run();
-    }
-    if let Some(own) = own_pid_namespace {
-        setns(own, CloneFlags::CLONE_NEWPID).context("cannot step back from the pid namespace")?;
-    }
-    let Cloned::Parent { pid, pidfd } = cloned.context("cannot clone a process")? else {
-        return Err(Error::msg("the child came back"));
-    };
-    drop((childs, root, task_files));
+    drop((childs, root, task_files, proc));
+    let (pid, pidfd) = spawned(&channel, joiner)?;
 
     let mut console = None;
     let expected = [
@@ -128,12 +120,12 @@ fn open_root(init: Pid) -> Result<OwnedFd> {
         .with_context(|| format!("cannot open {path}"))
 }
 
-/// The container's own namespaces but pid, which only children enter. A user namespace that is
-/// ours already would be refused.
+/// The container's own namespaces (of pid, children enter it). A user namespace that is ours
+/// already would be refused.
 fn namespaces_to_enter(exec: &Exec<'_>) -> Result<CloneFlags> {
     let mut flags = CloneFlags::empty();
     for (kind, _, file, flag) in NAMESPACES {
-        if kind == Namespace::Pid || !exec.namespaces.has(kind) {
+        if !exec.namespaces.has(kind) {
             continue;
         }
         if kind == Namespace::User {
@@ -151,71 +143,91 @@ fn namespaces_to_enter(exec: &Exec<'_>) -> Result<CloneFlags> {
     Ok(flags)
 }
 
-/// Children are born in the container's pid namespace from here on; gives the way back.
-fn step_into_pid_namespace(init: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let own = open("/proc/self/ns/pid", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .context("cannot open our own pid namespace")?;
-    setns(init, CloneFlags::CLONE_NEWPID).context("cannot enter the container's pid namespace")?;
-    Ok(own)
-}
-
-struct Child<'a> {
+/// Enters the container and clones the process there. A process that were born in the
+/// container's pid namespace first, and entered the rest then, would show those inside with
+/// CAP_SYS_PTRACE the host's root and our descriptors in /proc/PID (CVE-2016-9962).
+struct Joiner<'a> {
     exec: &'a Exec<'a>,
-    proc: Proc,
     channel: Channel,
     root: Option<OwnedFd>,
     flags: CloneFlags,
     task_files: Vec<OwnedFd>,
 }
 
-impl Child<'_> {
-    fn run(self) -> ! {
-        let exec = self.exec;
-        let root = match self.set_up() {
-            Ok(root) => root,
-            Err(error) => self.channel.fail(&error),
-        };
-        become_program(
-            &root,
-            Program {
-                process: Some(exec.process),
-                seccomp: exec.seccomp,
-                proc: self.proc,
-                channel: self.channel,
-                go: Go::Parent,
-                start_hooks: (&[], String::new()),
-                preserve_fds: exec.preserve_fds,
-            },
-        )
+impl Joiner<'_> {
+    fn run(self, proc: &Proc) -> ! {
+        if let Err(error) = self.enter(proc) {
+            self.channel.fail(&error);
+        }
+        match sys::clone3(CloneFlags::CLONE_PARENT, None) {
+            Ok(Cloned::Child) => become_process(self.exec, self.channel),
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                let text = pid.to_string();
+                let sent = self.channel.send_fd(Tag::Spawned, &text, pidfd.as_raw_fd());
+                sys::exit_now(i32::from(sent.is_err()))
+            }
+            Err(errno) => {
+                self.channel.fail(&Error::from(errno).context("cannot clone the process"))
+            }
+        }
     }
 
-    fn set_up(&self) -> Result<RootDir> {
+    fn enter(&self, proc: &Proc) -> Result<()> {
         let exec = self.exec;
         init::start_afresh(&self.channel)?;
         join_cgroups(&self.task_files)?;
+        // It counts for the next execve(2), also of a child.
+        lsm::apply(exec.process, proc)?;
         if !self.flags.is_empty() {
             setns(exec.init_pidfd, self.flags)
                 .context("cannot enter the container's namespaces")?;
-        }
-        if self.flags.contains(Namespace::User.flag()) {
-            namespaces::become_root(exec.namespaces)?;
-            init::die_with_parent()?;
         }
         if let Some(root) = &self.root {
             fchdir(root).context("cannot enter the container's root")?;
             chroot(".").context("cannot change the root")?;
         }
-        let root = RootDir::current()?;
-
-        if exec.process.terminal {
-            init::open_terminal(&root, exec.process.console_size, &self.channel)?;
-        }
-        if let Some(personality) = exec.personality {
-            sys::set_personality(personality).context("cannot set the personality")?;
-        }
-        if exec.new_keyring {
-            init::join_keyring(exec.id)?;
-        }
-        Ok(root)
+        let first = 3 + exec.preserve_fds;
+        crate::logging::forward(None);
+        sys::close_all_but(first, &mut [self.channel.as_raw_fd()])
+            .context("cannot close descriptors")
     }
+}
+
+fn become_process(exec: &Exec<'_>, channel: Channel) -> ! {
+    let root = match set_up(exec, &channel) {
+        Ok(root) => root,
+        Err(error) => channel.fail(&error),
+    };
+    become_program(
+        &root,
+        Program {
+            process: Some(exec.process),
+            seccomp: exec.seccomp,
+            proc: None,
+            channel,
+            go: Go::Parent,
+            start_hooks: (&[], String::new()),
+            preserve_fds: exec.preserve_fds,
+        },
+    )
+}
+
+fn set_up(exec: &Exec<'_>, channel: &Channel) -> Result<RootDir> {
+    init::start_afresh(channel)?;
+    if exec.namespaces.has(Namespace::User) {
+        namespaces::become_root(exec.namespaces)?;
+        // The kernel cleared it with the change of ids.
+        init::die_with_parent()?;
+    }
+    let root = RootDir::current().context("cannot open the container's root")?;
+    if exec.process.terminal {
+        init::open_terminal(&root, exec.process.console_size, channel)?;
+    }
+    if let Some(personality) = exec.personality {
+        sys::set_personality(personality).context("cannot set the personality")?;
+    }
+    if exec.new_keyring {
+        init::join_keyring(exec.id)?;
+    }
+    Ok(root)
 }

@@ -58,7 +58,7 @@ pub fn run(init: Init<'_>, prepared: Prepared) -> ! {
         Program {
             process: plan.process.as_ref(),
             seccomp: plan.seccomp.as_ref(),
-            proc: init.proc,
+            proc: Some(init.proc),
             channel: init.channel,
             go: init.go,
             start_hooks: (&plan.hooks.start_container, plan.state_json("created", own_pid())),

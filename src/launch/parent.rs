@@ -74,6 +74,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     let (channel, childs) = Channel::pair()?;
     let cgroup = Cgroup::create(launch.cgroup)?;
     let mut undo = Undo { child: None, cgroup: Some(launch.cgroup) };
+    cgroup.restrict_devices(&plan.resources)?;
 
     let init = Init {
         plan,
@@ -269,7 +270,12 @@ fn spawn_by_joiner(
         Ok(Cloned::Parent { pid, .. }) => pid,
         Err(errno) => return Err(explain_clone(errno, CloneFlags::empty())),
     };
-    // Ours of the child's ends were dropped with the match above: end of file means it died.
+    spawned(channel, joiner)
+}
+
+/// Waits for the joiner to say whom it cloned, and reaps it. Our copy of its end of the channel
+/// is closed by now: end of file means that it died.
+pub(super) fn spawned(channel: &Channel, joiner: Pid) -> Result<(Pid, OwnedFd)> {
     let message = channel.receive();
     waitpid(joiner, None).context("cannot wait for the joining process")?;
     match message? {

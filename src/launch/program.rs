@@ -41,8 +41,8 @@ pub struct Program<'a> {
     pub process: Option<&'a ProcessPlan>,
     /// Its filter.
     pub seccomp: Option<&'a SeccompPlan>,
-    /// The host's procfs, for labels.
-    pub proc: Proc,
+    /// The host's procfs, for labels; `None` when they are set.
+    pub proc: Option<Proc>,
     /// To the parent.
     pub channel: Channel,
     /// What to wait for.
@@ -81,7 +81,7 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
             give_stdio(process.user.uid);
             let env = environment(root, process)?;
             close_what_is_not_needed(program)?;
-            security::apply(process, program.seccomp, &program.proc, |listener| {
+            security::apply(process, program.seccomp, program.proc.as_ref(), |listener| {
                 // Only its number: see security::seccomp::load. It stays open until the exec.
                 let number = listener.into_raw_fd().to_string();
                 program.channel.send_text(Tag::Listener, &number)
@@ -100,7 +100,8 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
 /// all close on exec (CVE-2024-21626). Their owners in this process never run again.
 fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
     crate::logging::forward(None);
-    let mut keep = vec![program.channel.as_raw_fd(), program.proc.as_fd().as_raw_fd()];
+    let mut keep = vec![program.channel.as_raw_fd()];
+    keep.extend(program.proc.as_ref().map(|proc| proc.as_fd().as_raw_fd()));
     if let Go::Gate(gate) = &program.go {
         keep.extend(gate.descriptors());
     }

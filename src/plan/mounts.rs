@@ -71,9 +71,12 @@ impl InsidePath {
         Some((InsidePath(CString::new(parent).ok()?), CStr::from_bytes_with_nul(name).ok()?))
     }
 
-    /// A path below this one; `name` must hold no NUL byte, `..` or leading slash.
-    pub fn join(&self, name: &Path, field: &str) -> Result<InsidePath> {
-        InsidePath::new(Path::new(self.as_str()).join(name), field)
+    /// Where a symbolic link at this path leads, as text: beside it, or from the root. `None` for
+    /// what is not a path in UTF-8.
+    pub fn beside(&self, target: &Path) -> Option<InsidePath> {
+        let parent = self.split().map_or(InsidePath(c".".into()), |(parent, _)| parent);
+        // An absolute target replaces what stands before it.
+        InsidePath::new(Path::new(parent.as_str()).join(target), "link").ok()
     }
 }
 
@@ -116,6 +119,8 @@ pub struct Filesystem {
     pub settings: Vec<Setting>,
     /// The mode of the directory it covers is taken over (tmpfs without a mode of its own).
     pub copies_mode: bool,
+    /// It starts with what is in the directory it covers (tmpfs with tmpcopyup).
+    pub copies_up: bool,
     /// mount(2) is to be used with these flags and data: fsconfig(2) takes strings of at most
     /// 255 bytes, and knows neither remount nor iversion.
     pub classic: Option<(MsFlags, CString)>,
@@ -198,8 +203,10 @@ pub struct RootfsPlan {
     pub propagation: Option<Propagation>,
     /// --no-pivot.
     pub no_pivot: bool,
-    /// The container has a mount namespace of its own.
+    /// The container has a mount namespace of its own, new or joined.
     pub private_mounts: bool,
+    /// That one is joined: others live in it, whose root and propagation stay as they are.
+    pub joined_mounts: bool,
     /// The container has a user namespace of its own.
     pub user_namespace: bool,
     /// The container has a cgroup namespace of its own.
@@ -287,6 +294,7 @@ impl RootfsPlan {
             propagation: root_propagation(linux, no_pivot)?,
             no_pivot,
             private_mounts,
+            joined_mounts: namespaces.joins(Namespace::Mount),
             user_namespace: namespaces.has(Namespace::User),
             cgroup_namespace: namespaces.has(Namespace::Cgroup),
             setup_dev: !steps.iter().any(binds_dev),
@@ -431,6 +439,15 @@ fn filesystem(
     } else {
         None
     };
+    let copies_up = fs_type == "tmpfs" && options.copy_up;
+    if copies_up && classic.is_some() {
+        let message = format!(
+            "{}: tmpcopyup with remount, iversion or an option of more than \
+            {LONGEST_SETTING} bytes is not supported",
+            field("options")
+        );
+        return Err(Fault::new(Kind::Unsupported, message).into());
+    }
     let mut settings = Vec::new();
     let flags = [
         (readonly, c"ro"),
@@ -448,6 +465,7 @@ fn filesystem(
         source: source.map(|s| c_string(s, &field("source"))).transpose()?,
         settings,
         copies_mode: fs_type == "tmpfs" && !data.iter().any(|o| o.starts_with("mode=")),
+        copies_up,
         classic,
         label: match label.filter(|_| fs_type == "mqueue") {
             Some(label) => Some(c_string(label, "config.json: linux.mountLabel")?),

@@ -26,6 +26,7 @@ fn plain(fs_type: &str, source: &str, settings: Vec<Setting>) -> Result<Filesyst
         source: Some(CString::new(source)?),
         settings,
         copies_mode: false,
+        copies_up: false,
         classic: None,
         label: None,
     })
@@ -146,4 +147,28 @@ fn bound_v2(step: &MountStep, plan: &RootfsPlan, v2: &CgroupMount) -> Result<Own
 fn propagate(tree: BorrowedFd<'_>, step: &MountStep) -> Result<()> {
     set_attributes(tree, step.recursive, true)?;
     step.propagation.iter().try_for_each(|change| set_propagation(tree, *change))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn co_mounted_controllers_have_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = std::fs::File::open(dir.path()).unwrap();
+        for name in ["cpu,cpuacct", "memory", "cpu,cpuacct"] {
+            link_controllers(fd.as_fd(), name.as_bytes()).unwrap();
+        }
+        let mut links: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), std::fs::read_link(entry.path()).unwrap()))
+            .collect();
+        links.sort();
+        assert_eq!(
+            links,
+            ["cpu", "cpuacct"].map(|name| (name.into(), Path::new("cpu,cpuacct").to_owned()))
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat};
 
 use crate::error::{Context, Fault, Kind, Result};
@@ -17,6 +17,9 @@ use crate::sys::Sys;
 /// openat2(2) says EAGAIN when something was renamed meanwhile; so many tries are enough unless
 /// somebody renames on purpose.
 const TRIES: usize = 128;
+
+/// So many links that lead nowhere may follow each other, as in the kernel (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// The root of the container's file system.
 #[derive(Debug)]
@@ -72,21 +75,27 @@ impl RootDir {
         self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
 
-    /// Opens a directory (O_PATH), making what is missing with `mode`. Links in what exists are
-    /// followed inside the root; one that leads nowhere is an error.
+    /// Opens a directory (O_PATH), making what is missing with `mode`. Links are followed inside
+    /// the root; where one leads nowhere, its target is made (images have such mount points).
     pub fn create_dir_all(&self, path: &InsidePath, mode: Mode) -> Sys<OwnedFd> {
-        self.create_dirs(path, mode, ResolveFlag::empty())
+        self.create_dirs(path, mode, ResolveFlag::empty(), 0)
     }
 
     /// As [`RootDir::create_dir_all`], but a link anywhere in the path is ELOOP.
     pub fn create_dir_all_without_links(&self, path: &InsidePath, mode: Mode) -> Sys<OwnedFd> {
-        self.create_dirs(path, mode, ResolveFlag::RESOLVE_NO_SYMLINKS)
+        self.create_dirs(path, mode, ResolveFlag::RESOLVE_NO_SYMLINKS, 0)
     }
 
-    fn create_dirs(&self, path: &InsidePath, mode: Mode, resolve: ResolveFlag) -> Sys<OwnedFd> {
+    fn create_dirs(
+        &self,
+        path: &InsidePath,
+        mode: Mode,
+        resolve: ResolveFlag,
+        links: usize,
+    ) -> Sys<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.resolve(path.as_c_str(), flags, Mode::empty(), resolve) {
-            Err(Errno::ENOENT) => self.create_missing_dir(path, mode, resolve),
+            Err(Errno::ENOENT) => self.create_missing_dir(path, mode, resolve, links),
             result => result,
         }
     }
@@ -96,11 +105,19 @@ impl RootDir {
         path: &InsidePath,
         mode: Mode,
         resolve: ResolveFlag,
+        links: usize,
     ) -> Sys<OwnedFd> {
         let (parent, name) = path.split().ok_or(Errno::ENOENT)?;
-        let parent = self.create_dirs(&parent, mode, resolve)?;
+        let parent = self.create_dirs(&parent, mode, resolve, links)?;
         match mkdirat(&parent, name, mode) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+            Ok(()) => {}
+            Err(Errno::EEXIST) if resolve.is_empty() && links < MAX_LINKS => {
+                if let Ok(target) = readlinkat(&parent, name) {
+                    let target = path.beside(Path::new(&target)).ok_or(Errno::ENOENT)?;
+                    return self.create_dirs(&target, mode, resolve, links + 1);
+                }
+            }
+            Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
         // What was made may have been replaced meanwhile: never through a link.
@@ -119,10 +136,10 @@ impl RootDir {
         let resolve = if links { ResolveFlag::empty() } else { ResolveFlag::RESOLVE_NO_SYMLINKS };
         let mode = Mode::from_bits_truncate(0o755);
         if !file {
-            return self.create_missing_dir(path, mode, resolve);
+            return self.create_missing_dir(path, mode, resolve, 0);
         }
         let (parent, name) = path.split().ok_or(Errno::EISDIR)?;
-        let parent = self.create_dirs(&parent, mode, resolve)?;
+        let parent = self.create_dirs(&parent, mode, resolve, 0)?;
         create_file_in(parent.as_fd(), name, Mode::from_bits_truncate(0o644))
     }
 

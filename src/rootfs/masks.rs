@@ -31,6 +31,7 @@ pub fn empty_dir(mount_label: Option<&str>) -> Result<OwnedFd> {
         source: Some(CString::from(c"tmpfs")),
         settings,
         copies_mode: false,
+        copies_up: false,
         classic: None,
         label: None,
     };

@@ -15,6 +15,7 @@
 pub mod inside;
 
 mod cgroup;
+mod copyup;
 mod devices;
 mod masks;
 mod mount;
@@ -114,7 +115,9 @@ fn open_site(root: Option<Source>, plan: &RootfsPlan) -> Result<Site> {
     let Some(source) = root else {
         return Ok(Site { root: RootDir::open_at(&plan.path)?, host_mounts: Some(Vec::new()) });
     };
-    pivot::isolate()?;
+    if !plan.joined_mounts {
+        pivot::isolate()?;
+    }
     let tree = source.take(&plan.path, true, plan, |tree| {
         set_propagation(tree, pivot::root_mount_propagation(plan))
     })?;
@@ -158,7 +161,7 @@ impl Mounted {
     /// Makes the container's root "/", and its working directory if that is missing.
     pub fn pivot(&mut self, plan: &RootfsPlan) -> Result<()> {
         let root = &self.site.root;
-        if !plan.private_mounts {
+        if !plan.private_mounts || plan.joined_mounts {
             pivot::enter(root)?;
         } else if plan.no_pivot {
             pivot::move_root(root, &plan.path)?;

@@ -13,6 +13,7 @@ use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::copyup;
 use super::inside::{RootDir, file_type};
 use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::plan::mounts::options::{Attributes, Propagation};
@@ -349,6 +350,9 @@ pub fn mount_filesystem(
             let late = if step.readonly_late { attr::RDONLY } else { 0 };
             let mounted = new_filesystem(fs, step.attributes.set & !late, mode)?;
             finish_filesystem(mounted.as_fd(), step)?;
+            if fs.copies_up && target.existed {
+                copyup::copy(target.fd.as_fd(), mounted.as_fd()).context("tmpcopyup")?;
+            }
             site.attach(mounted.as_fd(), target.fd.as_fd())?;
             mounted
         }

@@ -30,10 +30,11 @@ pub fn root_mount_propagation(plan: &RootfsPlan) -> Propagation {
 }
 
 /// Attaches the container's root at its host path, where hooks look for it. A user namespace
-/// that may not search the way there has it over "/" instead, which takes no permission.
+/// that may not search the way there, and a joined mount namespace that has no such path, have
+/// it over "/" instead.
 pub fn attach_root(root: &RootDir, path: &Path) -> Result<()> {
     match sys::move_mount_to_path(root.as_fd(), &c_path(path)?) {
-        Err(Errno::EACCES) => over_slash(root),
+        Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR) => over_slash(root),
         result => result.map_err(call("move_mount")),
     }
 }

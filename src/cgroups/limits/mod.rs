@@ -21,15 +21,7 @@ pub(super) enum Moment {
 
 /// Sets everything that is given, and nothing else.
 pub(super) fn apply(cgroup: &Cgroup, plan: &ResourcesPlan, moment: Moment) -> Result<()> {
-    if moment == Moment::Create {
-        devices(cgroup, plan)?;
-    }
-    if plan.memory != MemoryPlan::default() {
-        match home(cgroup, "memory", "memory")? {
-            Home::V1(dir) => v1::memory(dir, &plan.memory, moment)?,
-            Home::V2(dir) => v2::memory(dir, &plan.memory)?,
-        }
-    }
+    memory(cgroup, &plan.memory, moment)?;
     // cpu and cpuset are two controllers with one object in config.json.
     let cpuset =
         CpuPlan { cpus: plan.cpu.cpus.clone(), mems: plan.cpu.mems.clone(), ..CpuPlan::default() };
@@ -77,6 +69,25 @@ pub(super) fn apply(cgroup: &Cgroup, plan: &ResourcesPlan, moment: Moment) -> Re
         rdma(home(cgroup, "rdma", "rdma")?.dir(), plan)?;
     }
     unified(cgroup, plan)
+}
+
+/// Engines write `"disableOOMKiller": false` into every config.json: what is so without doing
+/// anything needs no controller.
+fn memory(cgroup: &Cgroup, plan: &MemoryPlan, moment: Moment) -> Result<()> {
+    if *plan == MemoryPlan::default() {
+        return Ok(());
+    }
+    let needed = MemoryPlan {
+        disable_oom_killer: plan.disable_oom_killer.filter(|d| *d),
+        check_before_update: false,
+        ..plan.clone()
+    };
+    match home(cgroup, "memory", "memory") {
+        Ok(Home::V1(dir)) => v1::memory(dir, plan, moment),
+        Ok(Home::V2(dir)) => v2::memory(dir, plan),
+        Err(_) if needed == MemoryPlan::default() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where a controller is.
@@ -210,7 +221,7 @@ fn set_related(dir: &Dir, settings: Vec<Setting>) -> Result<()> {
     }
 }
 
-fn devices(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
+pub(super) fn devices(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
     match (cgroup.v1("devices"), cgroup.v2()) {
         (Some(dir), _) => device_filter::apply_v1(dir, &plan.devices),
         (None, Some(dir)) => device_filter::apply_v2(dir, &plan.devices),

@@ -76,6 +76,8 @@ pub enum Effect {
     },
     /// Changes what is mounted already.
     Remount,
+    /// A tmpfs starts with what it covers.
+    CopyUp,
     /// The default, or without a meaning for system calls.
     Nothing,
     /// An extension that this version of Corten does not have: refused, never passed on.
@@ -153,7 +155,7 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("suid", Clear(attr::NOSUID)),
     ("symfollow", Clear(attr::NOSYMFOLLOW)),
     ("sync", SetSuper(MsFlags::MS_SYNCHRONOUS)),
-    ("tmpcopyup", NotYet),
+    ("tmpcopyup", CopyUp),
     ("unbindable", propagate(MsFlags::MS_UNBINDABLE, false)),
 ];
 
@@ -182,6 +184,8 @@ pub struct Options {
     pub bind: Option<bool>,
     /// `remount`.
     pub remount: bool,
+    /// `tmpcopyup`.
+    pub copy_up: bool,
     /// For the mount itself.
     pub attributes: Attributes,
     /// For the mount and all below it.
@@ -226,6 +230,7 @@ impl Options {
                     options.bind = Some(recursive || options.bind == Some(true));
                 }
                 Some(Remount) => options.remount = true,
+                Some(CopyUp) => options.copy_up = true,
                 Some(Nothing) => {}
                 Some(NotYet) => {
                     return Err(Fault::new(
