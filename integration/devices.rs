@@ -39,7 +39,7 @@ fn default_devices_work(t: &Context) {
     let mut bundle = t.bundle();
     bundle.script(
         "head -c 5 /dev/zero | wc -c; head -c 5 /dev/urandom | wc -c; echo x > /dev/null; \
-         wc -c < /dev/null; echo x > /dev/full; echo via-fd > /dev/stdout",
+         wc -c < /dev/null; echo x > /dev/full; echo via-fd >> /dev/stdout",
     );
     let output = bundle.run();
     contains(&output.stderr, "No space left on device");

@@ -231,7 +231,7 @@ fn bad_ids(t: &Context) {
         let container = bundle.named(id);
         let stderr = container.create(&[]).exits(1).stderr;
         if t.runtime.is_corten() && !id.is_empty() {
-            contains(&stderr, "container id");
+            contains(&stderr, "container ID");
         }
         for command in ["state", "start", "delete", "pause"] {
             t.runtime().args([command, id]).output().fails();

@@ -2,6 +2,7 @@
 //!
 //! Needs root. `CORTEN_RUNTIME` names another runtime to try instead (runc as the control);
 //! `CORTEN_MUST_RUN=1` turns a skip that the machine does not excuse into a failure;
+//! `CORTEN_ALL=1` runs also what the control is known to fail;
 //! `CORTEN_TEST_JOBS` says how many tests run at once (default 2).
 
 mod harness;

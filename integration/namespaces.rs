@@ -1,6 +1,6 @@
 //! Every namespace new, shared with the host, or joined by path.
 
-use crate::harness::{Bundle, Context, Need, Test, contains};
+use crate::harness::{Bundle, Context, Need, Test, contains, wait_for};
 use crate::test;
 use serde_json::json;
 use std::path::PathBuf;
@@ -10,8 +10,7 @@ pub const TESTS: &[Test] = &[
     test!(left_out_namespaces_are_the_hosts),
     test!(joined_namespaces_are_the_same),
     test!(joined_pid_namespace_has_another_init),
-    test!(joined_mount_namespace_alone)
-        .needs(&[Need::CortenOnly("a joined mount namespace loses the rootfs path in 1.1")]),
+    test!(joined_mount_namespace),
     test!(mixed_new_shared_joined),
     test!(hostname_and_domainname),
     test!(domainname_is_set).needs(&[Need::CortenOnly("domainname came with 1.2")]),
@@ -122,19 +121,21 @@ fn joined_pid_namespace_has_another_init(t: &Context) {
     assert_eq!(first.status(), "running");
 }
 
-fn joined_mount_namespace_alone(t: &Context) {
-    let mut first = t.bundle();
-    first.script("echo first > /tmp/whose; echo ready; while :; do sleep 0.05; done");
-    let first = first.start();
-    first.wait_printed("ready");
-    let mut second = t.bundle();
-    second.namespace("mount", Some(format!("/proc/{}/ns/mnt", first.pid())));
-    second.config["mounts"] = json!([]);
-    second.config["linux"]["maskedPaths"] = json!([]);
-    second.config["linux"]["readonlyPaths"] = json!([]);
-    second.idle();
-    let second = second.start();
-    assert_eq!(link(second.pid(), "mnt"), link(first.pid(), "mnt"));
+fn joined_mount_namespace(t: &Context) {
+    let holder = t
+        .host("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", "echo ready; exec sleep 1000"])
+        .spawn();
+    wait_for("the namespace", 5, || std::fs::read_to_string(&holder.out).unwrap() == "ready\n");
+    let mut bundle = t.bundle();
+    std::fs::write(bundle.rootfs("marker"), "own root").unwrap();
+    bundle.namespace("mount", Some(format!("/proc/{}/ns/mnt", holder.pid())));
+    bundle.script("cat /marker; sleep 1000");
+    let container = bundle.start();
+    assert_eq!(link(container.pid(), "mnt"), link(holder.pid(), "mnt"));
+    assert_ne!(link(container.pid(), "mnt"), link("self", "mnt"));
+    container.wait_printed("own root");
+    container.end();
 }
 
 fn mixed_new_shared_joined(t: &Context) {
