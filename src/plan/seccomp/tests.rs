@@ -1,3 +1,5 @@
+use oci_spec::runtime::Arch;
+
 use super::*;
 use crate::error::render_line;
 use serde_json::{Value, json};
