@@ -73,6 +73,8 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     };
     drop((childs, root, task_files, proc));
     let (pid, pidfd) = spawned(&channel, joiner)?;
+    // The process waits for this: its messages come after the joiner's.
+    let begun = set_oom_score(exec.process, pid).and_then(|()| channel.send(Tag::Begin));
 
     let mut console = None;
     let expected = [
@@ -81,7 +83,7 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
         (true, Tag::Ready),
     ];
     let expected = expected.into_iter().filter_map(|(comes, tag)| comes.then_some(tag)).collect();
-    let ready = set_oom_score(exec.process, pid).and_then(|()| {
+    let ready = begun.and_then(|()| {
         listen(&channel, expected, pid, &mut |message| match message.kind {
             Tag::Console => {
                 console = message.fd;
@@ -214,6 +216,7 @@ fn become_process(exec: &Exec<'_>, channel: Channel) -> ! {
 
 fn set_up(exec: &Exec<'_>, channel: &Channel) -> Result<RootDir> {
     init::start_afresh(channel)?;
+    channel.expect(Tag::Begin)?;
     if exec.namespaces.has(Namespace::User) {
         namespaces::become_root(exec.namespaces)?;
         // The kernel cleared it with the change of ids.

@@ -72,9 +72,9 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     let plan = init.plan;
     start_afresh(&init.channel)?;
 
-    // #2 the parent has written our id mappings
-    if plan.namespaces.makes(Namespace::User) {
-        init.channel.expect(Tag::Mapped)?;
+    // #2 the parent knows us, and has written our id mappings
+    if plan.namespaces.waits_for_begin() {
+        init.channel.expect(Tag::Begin)?;
     }
     if plan.namespaces.has(Namespace::User) {
         namespaces::become_root(&plan.namespaces)?;

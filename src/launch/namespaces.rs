@@ -77,9 +77,9 @@ pub struct Stepped(Vec<(Namespace, OwnedFd)>);
 pub fn step_in(plan: &NamespacesPlan, joins: &[Join]) -> Result<Stepped> {
     let mut back = Vec::new();
     let own = |kind: Namespace| open_namespace(format!("/proc/self/ns/{}", kind.file()).as_ref());
-    if let Some(join) = joins.iter().find(|join| join.kind == Namespace::Pid) {
+    if joins.iter().any(|join| join.kind == Namespace::Pid) {
         back.push((Namespace::Pid, own(Namespace::Pid)?));
-        join.enter().map_err(|errno| join.explain(errno))?;
+        join_pid(joins)?;
     }
     if plan.makes(Namespace::Time) {
         back.push((Namespace::Time, own(Namespace::Time)?));
@@ -133,6 +133,14 @@ pub fn join_all(joins: &[Join]) -> Result<()> {
         join.enter().map_err(|errno| join.explain(errno))?;
     }
     Ok(())
+}
+
+/// Children are born in the joined pid namespace from here on.
+pub fn join_pid(joins: &[Join]) -> Result<()> {
+    match joins.iter().find(|join| join.kind == Namespace::Pid) {
+        Some(join) => join.enter().map_err(|errno| join.explain(errno)),
+        None => Ok(()),
+    }
 }
 
 /// Writes the id mappings of a new user namespace, see user_namespaces(7).

@@ -76,18 +76,19 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     let mut undo = Undo { child: None, cgroup: Some(launch.cgroup) };
     cgroup.restrict_devices(&plan.resources)?;
 
+    let direct = plan.namespaces.spawn == Spawn::Direct;
     let init = Init {
         plan,
         cgroup_mounts,
         channel: childs,
         proc,
-        joins: if plan.namespaces.spawn == Spawn::Direct { &joins } else { &[] },
+        joins: if direct { &joins } else { &[] },
         task_files: cgroup.task_files()?,
         go: launch.go,
         preserve_fds: launch.preserve_fds,
         new_keyring: launch.new_keyring,
     };
-    let stepped = namespaces::step_in(&plan.namespaces, &joins)?;
+    let stepped = namespaces::step_in(&plan.namespaces, if direct { &joins } else { &[] })?;
     let spawned = match plan.namespaces.spawn {
         Spawn::Direct => spawn(init, prepared, CloneFlags::empty(), &cgroup),
         Spawn::ViaJoiner => spawn_by_joiner(init, prepared, &joins, &channel, &cgroup),
@@ -97,10 +98,12 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     undo.child = Some((pid, pidfd));
     record(pid, &[])?;
 
-    // #2 init waits for its id mappings
+    // #2 init waits for its id mappings, or for the joiner's message to be read before its own
     if plan.namespaces.makes(Namespace::User) {
         namespaces::write_id_maps(pid, &plan.namespaces)?;
-        channel.send(Tag::Mapped)?;
+    }
+    if plan.namespaces.waits_for_begin() {
+        channel.send(Tag::Begin)?;
     }
     // #3 while init mounts
     cgroup.apply(&plan.resources)?;
@@ -295,6 +298,7 @@ fn joiner(init: Init<'_>, prepared: Prepared, joins: &[Join], cgroup: &Cgroup) -
     use std::os::fd::AsRawFd;
     let Ok(channel) = init.channel.try_clone() else { sys::exit_now(1) };
     let spawned = init::die_with_parent()
+        .and_then(|()| namespaces::join_pid(joins))
         .and_then(|()| namespaces::join_all(joins))
         .and_then(|()| spawn(init, prepared, CloneFlags::CLONE_PARENT, cgroup));
     let sent = match spawned {

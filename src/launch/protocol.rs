@@ -3,7 +3,7 @@
 //! ```text
 //!   parent                                     init (or a joiner before it)
 //!     | <----------------- Spawned ------------------ | only from a joiner: init's pidfd
-//!     | ------------------ Mapped ------------------> | only with a new user namespace
+//!     | ------------------ Begin -------------------> | only after a joiner, or with id mappings
 //!     | <----------------- Mounted ------------------ | only with hooks, or mounts on the host
 //!     | ------------------ Proceed -----------------> | the hooks have run
 //!     | <----------------- Console ------------------ | only with a terminal: the master
@@ -35,7 +35,7 @@ use crate::error::{Context, Error, Result, pack};
 #[repr(u8)]
 pub enum Tag {
     Spawned = 1,
-    Mapped,
+    Begin,
     Mounted,
     Proceed,
     Console,
@@ -48,7 +48,7 @@ pub enum Tag {
 
 const TAGS: [Tag; 10] = [
     Tag::Spawned,
-    Tag::Mapped,
+    Tag::Begin,
     Tag::Mounted,
     Tag::Proceed,
     Tag::Console,
