@@ -198,7 +198,7 @@ fn proc_link_is_refused(t: &Context) {
 }
 
 fn sys_link_is_refused(t: &Context) {
-    let mut bundle = t.bundle();
+    let bundle = t.bundle();
     std::fs::create_dir(bundle.rootfs("evil")).unwrap();
     link(&bundle, "sys", "evil");
     contains(&bundle.run().fails(), "/sys");

@@ -41,8 +41,8 @@ pub const TESTS: &[Test] = &[
 
 /// The mountinfo line of a destination inside: `(options, type, super options)`.
 fn mount_of(mountinfo: &str, destination: &str) -> (String, String, String) {
-    let lines = mountinfo.lines().filter(|line| line.split(' ').nth(4) == Some(destination));
-    let line = lines.last().unwrap_or_else(|| panic!("no {destination} in:\n{mountinfo}"));
+    let line = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some(destination));
+    let line = line.unwrap_or_else(|| panic!("no {destination} in:\n{mountinfo}"));
     let (front, back) = line.split_once(" - ").unwrap();
     let back: Vec<&str> = back.split(' ').collect();
     let options = front.split(' ').nth(5).unwrap();

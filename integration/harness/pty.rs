@@ -52,10 +52,6 @@ impl Terminal {
         self.child = Some(child);
     }
 
-    pub fn pid(&self) -> i32 {
-        self.child.as_ref().unwrap().id() as i32
-    }
-
     pub fn send(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
