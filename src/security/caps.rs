@@ -1,18 +1,22 @@
 //! The five capability sets, see capabilities(7). The plan holds bit masks; what the host does
 //! not grant is left out with a warning, as Docker's `--privileged` needs it.
 
+use nix::errno::Errno;
+
 use crate::error::{Context, Result};
 use crate::plan::process::CapsPlan;
 use crate::sys::process as sys;
 
 /// Every capability that this kernel knows.
 pub fn known() -> u64 {
-    (0..64).filter(|cap| sys::bounding_has(*cap).is_some()).fold(0, |mask, cap| mask | 1 << cap)
+    let caps = (0..64).map_while(|cap| sys::bounding_has(cap).map(|_| 1 << cap));
+    caps.fold(0, |mask, bit| mask | bit)
 }
 
 /// Every capability that can still be had here.
 fn available() -> u64 {
-    (0..64).filter(|cap| sys::bounding_has(*cap) == Some(true)).fold(0, |mask, cap| mask | 1 << cap)
+    let caps = (0..64).map_while(|cap| sys::bounding_has(cap).map(|has| u64::from(has) << cap));
+    caps.fold(0, |mask, bit| mask | bit)
 }
 
 /// The names in a mask, for messages.
@@ -62,16 +66,16 @@ pub fn narrow(plan: &CapsPlan, new_user_namespace: bool) -> Result<CapsPlan> {
 
 /// Drops from the bounding set whatever the plan does not name; needs CAP_SETPCAP.
 pub fn limit_bounding(plan: &CapsPlan) -> Result<()> {
-    for cap in 0..64 {
-        match sys::bounding_has(cap) {
-            // The numbers have no gap: the kernel's last one ends the loop.
-            None => break,
-            Some(true) if plan.bounding & 1 << cap == 0 => {
-                sys::bounding_drop(cap).with_context(|| {
+    for cap in (0..64).filter(|cap| plan.bounding & 1 << cap == 0) {
+        match sys::bounding_drop(cap) {
+            Ok(()) => {}
+            // The numbers have no gap: behind the kernel's last one there is nothing to drop.
+            Err(Errno::EINVAL) => break,
+            Err(errno) => {
+                return Err(errno).with_context(|| {
                     format!("cannot drop {} from the bounding set", names(1 << cap))
-                })?;
+                });
             }
-            Some(_) => {}
         }
     }
     Ok(())
