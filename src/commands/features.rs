@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::print;
+use crate::config::validate::NOT_YET;
 use crate::error::{Context, Result};
 use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
-use crate::sys::seccomp::filter_flags_avail;
+use crate::security::seccomp::supported_flags;
 
 /// The oldest version of the spec whose configs are accepted.
 const OCI_VERSION_MIN: &str = "1.0.0";
@@ -42,11 +43,11 @@ fn document() -> Value {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": does("intelRdt") },
             "mountExtensions": {
                 "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
             },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": does("netDevices") },
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
@@ -61,12 +62,9 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// Those of the flags that this kernel takes; one of them only together with a listener.
-fn supported_flags() -> Vec<&'static str> {
-    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
-    let is_supported = |flag| filter_flags_avail(flag) || filter_flags_avail(flag | listener);
-    let supported = seccomp::FLAGS.iter().filter(|(_, _, flag)| is_supported(*flag));
-    supported.map(|(name, ..)| *name).collect()
+/// Whether `linux.FIELD` of config.json is acted on.
+fn does(field: &str) -> bool {
+    !NOT_YET.iter().any(|(name, _)| *name == field)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::bundle::CONFIG;
 use super::faults::Faults;
 use crate::error::{Fault, Result};
 
+pub use linux::NOT_YET;
 pub use sysctl::path as sysctl_path;
 
 /// The newest version of the runtime spec that is known here, and its major version the only

@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 
 use nix::sys::statfs::statfs;
 use oci_spec::runtime::{
-    LinuxDevice, LinuxDeviceType as DeviceType, LinuxIdMapping, LinuxNamespaceType as NamespaceType,
+    Linux, LinuxDevice, LinuxDeviceType as DeviceType, LinuxIdMapping,
+    LinuxNamespaceType as NamespaceType,
 };
 
 use super::{Facts, Origin, missing};
@@ -356,15 +357,19 @@ pub(super) fn personality(facts: &Facts<'_>, faults: &mut Faults) {
     }
 }
 
-/// What is right but comes with a later version: better refused than ignored.
+type Asks = fn(&Linux) -> bool;
+
+/// What is right but comes with a later version: better refused than ignored. The features
+/// document reads the table, too.
+pub const NOT_YET: [(&str, Asks); 3] = [
+    ("intelRdt", |linux| linux.intel_rdt().is_some()),
+    ("memoryPolicy", |linux| linux.memory_policy().is_some()),
+    ("netDevices", |linux| linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
+];
+
 pub(super) fn not_yet(facts: &Facts<'_>, faults: &mut Faults) {
     let Some(linux) = facts.linux else { return };
-    let asked = [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
-    ];
-    for (field, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-        faults.unsupported(field, "not supported yet");
+    for (field, _) in NOT_YET.iter().filter(|(_, asks)| asks(linux)) {
+        faults.unsupported(format!("linux.{field}"), "not supported yet");
     }
 }
