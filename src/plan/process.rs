@@ -6,6 +6,7 @@ use std::ffi::CString;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process};
 
 use crate::error::{Context, Fault, Result};
+use crate::sys::process::SchedAttr;
 
 /// Capability sets as bit masks; bit N is capability N of capabilities(7).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,25 +58,6 @@ pub struct IoPriority {
     pub level: u16,
 }
 
-/// sched_setattr(2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SchedulerPlan {
-    /// SCHED_*.
-    pub policy: u32,
-    /// SCHED_FLAG_*.
-    pub flags: u64,
-    /// For SCHED_OTHER and SCHED_BATCH.
-    pub nice: i32,
-    /// For SCHED_FIFO and SCHED_RR.
-    pub priority: u32,
-    /// For SCHED_DEADLINE, nanoseconds.
-    pub runtime: u64,
-    /// For SCHED_DEADLINE, nanoseconds.
-    pub deadline: u64,
-    /// For SCHED_DEADLINE, nanoseconds.
-    pub period: u64,
-}
-
 /// Everything about one process in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessPlan {
@@ -103,8 +85,8 @@ pub struct ProcessPlan {
     pub apparmor_profile: Option<String>,
     /// SELinux label for the exec.
     pub selinux_label: Option<String>,
-    /// See [`SchedulerPlan`].
-    pub scheduler: Option<SchedulerPlan>,
+    /// For sched_setattr(2).
+    pub scheduler: Option<SchedAttr>,
     /// See [`IoPriority`].
     pub io_priority: Option<IoPriority>,
 }
@@ -220,7 +202,7 @@ fn io_priority(priority: &oci_spec::runtime::LinuxIOPriority) -> IoPriority {
     IoPriority { class, level: priority.priority() as u16 }
 }
 
-fn scheduler(scheduler: &oci_spec::runtime::Scheduler) -> SchedulerPlan {
+fn scheduler(scheduler: &oci_spec::runtime::Scheduler) -> SchedAttr {
     use oci_spec::runtime::{LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy};
     let policy = match scheduler.policy() {
         Policy::SchedOther => libc::SCHED_OTHER,
@@ -244,7 +226,8 @@ fn scheduler(scheduler: &oci_spec::runtime::Scheduler) -> SchedulerPlan {
                 Flag::SchedFlagUtilClampMax => 0x40,
             }
     });
-    SchedulerPlan {
+    SchedAttr {
+        size: 0,
         policy: policy as u32,
         flags,
         nice: scheduler.nice().unwrap_or(0),

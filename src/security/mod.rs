@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid};
 
 use crate::error::{Context, Fault, Kind, Result};
-use crate::plan::process::{ProcessPlan, SchedulerPlan, UserPlan};
+use crate::plan::process::{ProcessPlan, UserPlan};
 use crate::plan::seccomp::SeccompPlan;
 use crate::sys::process as sys;
 use procfs::Proc;
@@ -37,7 +37,7 @@ pub fn apply(
     }
     // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
     if let Some(scheduler) = &process.scheduler {
-        set_scheduler(scheduler)?;
+        sys::sched_setattr(*scheduler).context("cannot set process.scheduler")?;
     }
     if let Some(io) = &process.io_priority {
         sys::set_io_priority(io.class, io.level).context("cannot set process.ioPriority")?;
@@ -120,20 +120,6 @@ fn verify_directory(process: &ProcessPlan) -> Result<()> {
         ))
         .into()),
     }
-}
-
-fn set_scheduler(plan: &SchedulerPlan) -> Result<()> {
-    sys::sched_setattr(sys::SchedAttr {
-        size: 0,
-        policy: plan.policy,
-        flags: plan.flags,
-        nice: plan.nice,
-        priority: plan.priority,
-        runtime: plan.runtime,
-        deadline: plan.deadline,
-        period: plan.period,
-    })
-    .context("cannot set process.scheduler")
 }
 
 fn load_filter(

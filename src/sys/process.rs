@@ -273,7 +273,7 @@ pub fn set_io_priority(class: u16, level: u16) -> Sys<()> {
 
 /// What sched_setattr(2) takes, in its order.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields are those of the man page
 pub struct SchedAttr {
     pub size: u32,
