@@ -99,8 +99,14 @@ fn foreground(t: &Context, args: &[&str]) -> Terminal {
     terminal
 }
 
+/// runc gives a terminal its size a moment after the program has started.
+fn patience(t: &Context) -> &'static str {
+    if t.runtime.is_corten() { "" } else { "sleep 0.5; " }
+}
+
 fn foreground_terminal(t: &Context) {
-    let bundle = with_terminal(t, "tty; stty size; read line; echo got:$line; exit 5");
+    let script = format!("{}tty; stty size; read line; echo got:$line; exit 5", patience(t));
+    let bundle = with_terminal(t, &script);
     let container = bundle.named("fore");
     let mut terminal =
         foreground(t, &["run", "--bundle", bundle.dir.to_str().unwrap(), &container.id]);
@@ -179,17 +185,8 @@ fn exec_with_a_terminal_in_the_foreground(t: &Context) {
     let mut bundle = t.bundle();
     bundle.idle();
     let container = bundle.start();
-    let mut terminal = foreground(
-        t,
-        &[
-            "exec",
-            "--tty",
-            &container.id,
-            "sh",
-            "-c",
-            "tty; stty size; read l; echo got:$l; exit 9",
-        ],
-    );
+    let script = format!("{}tty; stty size; read l; echo got:$l; exit 9", patience(t));
+    let mut terminal = foreground(t, &["exec", "--tty", &container.id, "sh", "-c", &script]);
     terminal.expect("/dev/pts/0");
     terminal.expect("24 80");
     terminal.send("abc\r");
