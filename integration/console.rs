@@ -263,6 +263,19 @@ fn pidfd_socket(t: &Context) {
         std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
     let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
     assert_eq!(pid, container.pid().to_string());
+    // exec hands over that of its own process.
+    container.command("start").exits(0);
+    let socket = t.path("pidfd");
+    let receiver = Receiver::bind(&socket);
+    let pid_file = t.path("pid");
+    let flags = ["--detach", "--pidfd-socket", socket.to_str().unwrap(), "--pid-file"];
+    let flags = [&flags[..], &[pid_file.to_str().unwrap()]].concat();
+    container.exec_command(&flags, &["sleep", "1000"]).output().exits(0);
+    let (_, fds) = receiver.receive();
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
+    assert_eq!(pid, std::fs::read_to_string(pid_file).unwrap());
 }
 
 fn run_with_closed_terminal_input(t: &Context) {
