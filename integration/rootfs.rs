@@ -458,7 +458,9 @@ fn without_numbers(mountinfo: &str) -> Vec<String> {
         let (front, back) = line.split_once(" - ").unwrap();
         let front: Vec<&str> = front.split(' ').collect();
         let optional: Vec<&str> = front[6..].iter().map(|f| f.split(':').next().unwrap()).collect();
-        format!("{} {} {} - {back}", front[4], front[5], optional.join(" "))
+        // runc 1.1 leaves the root a slave of the host's mounts; newer ones make it private.
+        let optional = if front[4] == "/" { String::new() } else { optional.join(" ") };
+        format!("{} {} {optional} - {back}", front[4], front[5])
     };
     let mut lines: Vec<String> = mountinfo.lines().map(field).collect();
     // The order is that of the mount numbers: of creation, not of attachment.
