@@ -2,7 +2,7 @@
 //! `exec` meet here.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
 use crate::security;
+use crate::security::lsm;
 use crate::security::procfs::Proc;
 use crate::state::gate::Gate;
 use crate::sys::process as sys;
@@ -80,8 +81,13 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
         Some(process) => {
             give_stdio(process.user.uid);
             let env = environment(root, process)?;
+            if let Some(proc) = &program.proc {
+                // Before no_new_privs: under it AppArmor takes only profiles that narrow the
+                // present one.
+                lsm::apply(process, proc)?;
+            }
             close_what_is_not_needed(program)?;
-            security::apply(process, program.seccomp, program.proc.as_ref(), |listener| {
+            security::apply(process, program.seccomp, |listener| {
                 // Only its number: see security::seccomp::load. It stays open until the exec.
                 let number = listener.into_raw_fd().to_string();
                 program.channel.send_text(Tag::Listener, &number)
@@ -97,11 +103,11 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
 }
 
 /// Closes every descriptor but those that the program keeps and those that the wait needs, which
-/// all close on exec (CVE-2024-21626). Their owners in this process never run again.
+/// all close on exec (CVE-2024-21626): no directory, for the paths of cwd and program may lead
+/// through them. Their owners in this process never run again.
 fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
     crate::logging::forward(None);
     let mut keep = vec![program.channel.as_raw_fd()];
-    keep.extend(program.proc.as_ref().map(|proc| proc.as_fd().as_raw_fd()));
     if let Go::Gate(gate) = &program.go {
         keep.extend(gate.descriptors());
     }
