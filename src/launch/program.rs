@@ -77,7 +77,11 @@ type Executable<'a> = (&'a ProcessPlan, Vec<CString>, CString);
 
 fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executable<'a>>> {
     let executable = match program.process {
-        None => None,
+        None => {
+            // It may wait for long, where other processes can look at it.
+            close_what_is_not_needed(program)?;
+            None
+        }
         Some(process) => {
             give_stdio(process.user.uid);
             let env = environment(root, process)?;
@@ -122,10 +126,13 @@ fn wait_and_exec(
     program: &Program<'_>,
     executable: Option<Executable<'_>>,
 ) -> Result<std::convert::Infallible> {
-    match &program.go {
-        Go::Gate(gate) => gate.wait()?,
-        Go::Parent if program.channel.expect_byte(Tag::Start) => {}
-        Go::Parent => return Err(Error::msg("the runtime went away")),
+    // No signal ends us with the runtime any more: its end of the channel does, until `create` has
+    // us on record.
+    if !program.channel.expect_byte(Tag::Start) {
+        return Err(Error::msg("the runtime went away"));
+    }
+    if let Go::Gate(gate) = &program.go {
+        gate.wait()?;
     }
     let (process, env, path) = executable.ok_or_else(|| {
         Fault::bad_input("config.json: process: missing, so there is nothing to start")
