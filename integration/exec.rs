@@ -6,6 +6,7 @@ use serde_json::json;
 
 pub const TESTS: &[Test] = &[
     test!(exit_codes_and_output),
+    test!(slow_joiner).needs(&[Need::CortenOnly("by its system calls"), Need::Program("strace")]),
     test!(same_namespaces_as_init),
     test!(flags_of_the_process),
     test!(additional_groups),
@@ -311,6 +312,22 @@ fn oom_and_limits_are_inherited(t: &Context) {
     bundle.idle();
     let container = bundle.start();
     assert_eq!(container.sh("cat /proc/self/oom_score_adj; ulimit -n"), "500\n123");
+}
+
+/// The joiner tells the runtime whom it cloned. That one may have said something before.
+fn slow_joiner(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let container = bundle.start();
+    let output = t
+        .host("/usr/bin/strace")
+        .args(["-f", "-qq", "-e", "trace=sendmsg", "-e", "inject=sendmsg:delay_enter=300000"])
+        .arg(&t.runtime.path)
+        .arg("--root")
+        .arg(t.state_root())
+        .args(["exec", &container.id, "echo", "there"])
+        .output();
+    contains(&output.exits(0).stdout, "there");
 }
 
 /// CVE-2024-21626: no descriptor of the host may serve as the working directory.

@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     test!(fake_proc_does_not_take_labels),
     test!(dev_null_link_does_not_unmask).needs(&[OLD]),
     test!(cwd_through_a_descriptor),
+    test!(program_through_a_descriptor),
     test!(bind_target_link_makes_nothing_outside),
     test!(passwd_link_and_size).timeout(90),
     test!(sysctl_over_a_fake_proc_sys).needs(&[OLD]),
@@ -267,6 +268,23 @@ fn cwd_through_a_descriptor(t: &Context) {
         let output = t.sh(&script);
         assert!(!output.contains("escaped"), "through descriptor {fd}");
         let _ = std::fs::remove_dir_all(&bundle.dir);
+    }
+}
+
+/// CVE-2024-21626 by the program's path: with CAP_SYS_PTRACE the runtime's own /proc would lead to
+/// the root of every process of the host.
+fn program_through_a_descriptor(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.all_capabilities();
+    std::fs::create_dir(bundle.rootfs("/escape")).unwrap();
+    let host = std::process::id();
+    for fd in 3..32 {
+        let _ = std::fs::remove_file(bundle.rootfs("/escape/echo"));
+        let path = format!("proc/self/fd/{fd}/{host}/root/bin/busybox");
+        link(&bundle, "escape/echo", Path::new("/").join(path));
+        bundle.args(["/escape/echo", "from", "outside"]);
+        let output = bundle.run();
+        assert!(!output.stdout.contains("from outside"), "descriptor {fd}: {output}");
     }
 }
 

@@ -40,6 +40,8 @@ pub const TESTS: &[Test] = &[
     test!(ids_of_every_allowed_sign),
     test!(state_does_not_reexec).needs(&[Need::Program("strace")]),
     test!(preserved_descriptors_only),
+    test!(killed_runtime_takes_an_unrecorded_init_along)
+        .needs(&[Need::CortenOnly("by its system calls"), Need::Program("strace")]),
     test!(killed_runtime_leaves_something_deletable)
         .needs(&[Need::CortenOnly("runc 1.1 forgets what a killed create made")]),
     test!(commands_on_one_container_queue)
@@ -418,6 +420,11 @@ fn process_may_be_absent(t: &Context) {
     let mut bundle = t.bundle();
     bundle.config.as_object_mut().unwrap().remove("process");
     let container = bundle.create();
+    // It waits where processes of a shared pid namespace may look: nothing of the host's is open.
+    for fd in std::fs::read_dir(format!("/proc/{}/fd", container.pid())).unwrap() {
+        let target = std::fs::metadata(fd.unwrap().path()).unwrap();
+        assert!(!target.is_dir(), "a directory is open");
+    }
     container.command("start").fails();
     t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
 }
@@ -490,6 +497,44 @@ fn killed_runtime_leaves_something_deletable(t: &Context) {
         container.command("state").fails();
         assert!(!Path::new(&t.state_root().join(&container.id)).exists());
     }
+}
+
+/// The same at the worst instant: init is ready before the runtime has written down its pid.
+fn killed_runtime_takes_an_unrecorded_init_along(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let container = bundle.named("unrecorded");
+    let create = t
+        .host("/usr/bin/strace")
+        // state.json, config.json, and then state.json with the pid.
+        .args(["-qq", "-e", "trace=renameat", "-e", "inject=renameat:delay_enter=1500000:when=3"])
+        .arg(&t.runtime.path)
+        .arg("--root")
+        .arg(t.state_root())
+        .args(["create", "--bundle"])
+        .arg(&container.bundle)
+        .arg(&container.id)
+        .spawn();
+    let child = |pid: i32| -> Option<i32> {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    let pids = || child(create.pid()).and_then(|runtime| Some((runtime, child(runtime)?)));
+    wait_for("an init", 5, || pids().is_some());
+    let (runtime, init) = pids().unwrap();
+    // It waits, in read(2) of its gate or of the channel.
+    let waits = || {
+        std::fs::read_to_string(format!("/proc/{init}/syscall")).is_ok_and(|s| s.starts_with("0 "))
+    };
+    wait_for("init to be ready", 5, waits);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(runtime), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    create.wait();
+    t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
+    assert!(!t.state_root().join(&container.id).exists());
 }
 
 fn commands_on_one_container_queue(t: &Context) {

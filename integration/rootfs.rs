@@ -32,6 +32,7 @@ pub const TESTS: &[Test] = &[
     test!(destinations_through_links_stay_inside),
     test!(relative_destination),
     test!(root_on_its_own_mount),
+    test!(failure_in_the_host_mount_namespace).needs(&[Need::CortenOnly("runc leaves the mounts")]),
     test!(host_mount_namespace).needs(&[Need::CortenOnly("1.1 leaves the mounts behind")]),
     test!(same_mounts_as_runc)
         .needs(&[Need::CortenOnly("it would be compared with itself"), Need::Program("runc")]),
@@ -451,6 +452,20 @@ fn host_mount_namespace(t: &Context) {
     contains(&container.printed(), own.to_str().unwrap());
     assert!(!container.printed().contains("lib64"), "the host's root: {}", container.printed());
     container.end();
+}
+
+/// What was mounted on the host before the failure must not stay.
+fn failure_in_the_host_mount_namespace(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("mount");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    bundle.config["mounts"] = json!([]);
+    bundle.mount("/mnt", "tmpfs", "tmpfs", &[]);
+    bundle.mount("/tmp", "tmpfs", "tmpfs", &["size=bogus"]);
+    let before = leftovers::mounts();
+    bundle.run().fails();
+    assert_eq!(leftovers::mounts(), before);
 }
 
 fn without_numbers(mountinfo: &str) -> Vec<String> {

@@ -14,8 +14,10 @@ use crate::error::{Context, Fault, Kind, Result};
 use crate::hooks;
 use crate::launch::parent::{Launch, Launched, launch, start};
 use crate::launch::program::Go;
+use crate::launch::protocol::Tag;
 use crate::plan::ContainerPlan;
 use crate::plan::mounts::CgroupMount;
+use crate::rootfs;
 use crate::security::{caps, lsm};
 use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
 use crate::supervise::Foreground;
@@ -196,7 +198,7 @@ fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
 
 /// After a failure: what the launch itself did not undo.
 fn undo(dir: &StateDir, state: &State, lock: Lock) {
-    lifecycle::unmount(&state.host_mounts);
+    rootfs::unmount(&state.host_mounts);
     // The spec has them run whenever a container is destroyed, also half made (runtime.md,
     // "Lifecycle", steps 5 and 12).
     if state.init_process_pid != 0 {
@@ -219,7 +221,8 @@ struct Made {
 impl Made {
     /// Tells the caller the pid and marks the container as created; on error it is destroyed.
     fn hand_over(mut self, args: &CreateArgs) -> Result<()> {
-        match self.finish(args) {
+        // Without this init would not survive us.
+        match self.finish(args).and_then(|()| self.launched.channel.send(Tag::Start)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.destroy();

@@ -1,11 +1,10 @@
 //! `start`, `kill`, `delete`, `pause`, `resume`: load the record, check the state, act.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
@@ -15,6 +14,7 @@ use crate::cli::KillArgs;
 use crate::config::validate;
 use crate::error::{Context, Error, Fault, Kind, Result, kind, render_line};
 use crate::hooks;
+use crate::rootfs;
 use crate::state::{Lock, Phase, State, StateDir, Status, gate};
 use crate::sys::process::pidfd_send_signal;
 
@@ -210,25 +210,11 @@ fn wait_for_end(init: &OwnedFd, pid: i32) -> Result<()> {
 /// could not.
 fn clean_up(dir: &StateDir, state: &State, lock: Lock) -> Result<()> {
     Cgroup::remove(&state.cgroup)?;
-    unmount(&state.host_mounts);
+    rootfs::unmount(&state.host_mounts);
     run_poststop(state);
     dir.remove()?;
     drop(lock);
     Ok(())
-}
-
-/// Undoes mounts in the host's mount namespace, the last one first.
-pub fn unmount(mounts: &[PathBuf]) {
-    for path in mounts.iter().rev() {
-        match umount2(path.as_path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // Not there any more, or not mounted any more.
-            Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
-            Err(errno) => {
-                let text = crate::error::errno_text(errno);
-                log::warn!("ignoring: cannot unmount {}: {text}", path.display());
-            }
-        }
-    }
 }
 
 /// Runs every poststop hook; the spec has their failures logged (config.md, "Poststop").

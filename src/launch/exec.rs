@@ -60,21 +60,23 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     // In a mount namespace of the host or another container it has only a root of its own.
     let root = match exec.namespaces.makes(Namespace::Mount) {
         true => None,
-        false => Some(open_root(exec.init)?),
+        false => Some(open_root(exec.init, exec.init_pidfd)?),
     };
     let flags = namespaces_to_enter(exec)?;
     let task_files = exec.cgroup.task_files()?;
     let (channel, childs) = Channel::pair()?;
+    let (from_joiner, report) = Channel::pair()?;
 
     let joiner = match sys::clone3(CloneFlags::empty(), exec.cgroup.clone_into()) {
         Ok(Cloned::Parent { pid, .. }) => pid,
-        Ok(Cloned::Child) => Joiner { exec, channel: childs, root, flags, task_files }.run(&proc),
+        Ok(Cloned::Child) => {
+            channel.close_copy();
+            Joiner { exec, report, channel: childs, root, flags, task_files }.run(&proc)
+        }
         Err(errno) => return Err(Error::from(errno).context("cannot clone a process")),
     };
-    drop((childs, root, task_files, proc));
-    let (pid, pidfd) = spawned(&channel, joiner)?;
-    // The process waits for this: its messages come after the joiner's.
-    let begun = set_oom_score(exec.process, pid).and_then(|()| channel.send(Tag::Begin));
+    drop((childs, report, root, task_files, proc));
+    let (pid, pidfd) = spawned(&from_joiner, joiner)?;
 
     let mut console = None;
     let expected = [
@@ -83,7 +85,7 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
         (true, Tag::Ready),
     ];
     let expected = expected.into_iter().filter_map(|(comes, tag)| comes.then_some(tag)).collect();
-    let ready = begun.and_then(|()| {
+    let ready = set_oom_score(exec.process, pid).and_then(|()| {
         listen(&channel, expected, pid, &mut |message| match message.kind {
             Tag::Console => {
                 console = message.fd;
@@ -116,10 +118,14 @@ fn pass_listener(
     send_listener(exec.seccomp, pid, pidfd, message, exec.state_json)
 }
 
-fn open_root(init: Pid) -> Result<OwnedFd> {
+fn open_root(init: Pid, pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/{init}/root");
-    open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .with_context(|| format!("cannot open {path}"))
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root =
+        open(path.as_str(), flags, Mode::empty()).with_context(|| format!("cannot open {path}"))?;
+    // While init is there, its number was nobody else's; another's root may be the host's.
+    sys::pidfd_send_signal(pidfd, 0).context("the container's init ended meanwhile")?;
+    Ok(root)
 }
 
 /// The container's own namespaces (of pid, children enter it). A user namespace that is ours
@@ -150,6 +156,8 @@ fn namespaces_to_enter(exec: &Exec<'_>) -> Result<CloneFlags> {
 /// CAP_SYS_PTRACE the host's root and our descriptors in /proc/PID (CVE-2016-9962).
 struct Joiner<'a> {
     exec: &'a Exec<'a>,
+    /// For Spawned. Not the process's own: that one may be the first to say something.
+    report: Channel,
     channel: Channel,
     root: Option<OwnedFd>,
     flags: CloneFlags,
@@ -159,18 +167,19 @@ struct Joiner<'a> {
 impl Joiner<'_> {
     fn run(self, proc: &Proc) -> ! {
         if let Err(error) = self.enter(proc) {
-            self.channel.fail(&error);
+            self.report.fail(&error);
         }
         match sys::clone3(CloneFlags::CLONE_PARENT, None) {
-            Ok(Cloned::Child) => become_process(self.exec, self.channel),
+            Ok(Cloned::Child) => {
+                self.report.close_copy();
+                become_process(self.exec, self.channel)
+            }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 let text = pid.to_string();
-                let sent = self.channel.send_fd(Tag::Spawned, &text, pidfd.as_raw_fd());
+                let sent = self.report.send_fd(Tag::Spawned, &text, pidfd.as_raw_fd());
                 sys::exit_now(i32::from(sent.is_err()))
             }
-            Err(errno) => {
-                self.channel.fail(&Error::from(errno).context("cannot clone the process"))
-            }
+            Err(errno) => self.report.fail(&Error::from(errno).context("cannot clone the process")),
         }
     }
 
@@ -190,7 +199,7 @@ impl Joiner<'_> {
         }
         let first = 3 + exec.preserve_fds;
         crate::logging::forward(None);
-        sys::close_all_but(first, &mut [self.channel.as_raw_fd()])
+        sys::close_all_but(first, &mut [self.channel.as_raw_fd(), self.report.as_raw_fd()])
             .context("cannot close descriptors")
     }
 }
@@ -216,11 +225,10 @@ fn become_process(exec: &Exec<'_>, channel: Channel) -> ! {
 
 fn set_up(exec: &Exec<'_>, channel: &Channel) -> Result<RootDir> {
     init::start_afresh(channel)?;
-    channel.expect(Tag::Begin)?;
     if exec.namespaces.has(Namespace::User) {
         namespaces::become_root(exec.namespaces)?;
         // The kernel cleared it with the change of ids.
-        init::die_with_parent()?;
+        init::die_with_parent(channel)?;
     }
     let root = RootDir::current().context("cannot open the container's root")?;
     if exec.process.terminal {

@@ -17,8 +17,8 @@ use crate::hooks;
 use crate::plan::ContainerPlan;
 use crate::plan::mounts::{CgroupMount, InsidePath};
 use crate::plan::namespaces::Namespace;
-use crate::rootfs::Prepared;
 use crate::rootfs::inside::RootDir;
+use crate::rootfs::{self, Prepared};
 use crate::security::procfs::Proc;
 use crate::sys::process as sys;
 
@@ -72,14 +72,14 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     let plan = init.plan;
     start_afresh(&init.channel)?;
 
-    // #2 the parent knows us, and has written our id mappings
-    if plan.namespaces.waits_for_begin() {
-        init.channel.expect(Tag::Begin)?;
+    // #2 the parent has written our id mappings
+    if plan.namespaces.makes(Namespace::User) {
+        init.channel.expect(Tag::Mapped)?;
     }
     if plan.namespaces.has(Namespace::User) {
         namespaces::become_root(&plan.namespaces)?;
         // The kernel cleared it with the change of ids.
-        die_with_parent()?;
+        die_with_parent(&init.channel)?;
     }
     namespaces::join_all(init.joins)?;
     join_cgroups(&init.task_files)?;
@@ -96,7 +96,11 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     if plan.reports_mounts() {
         let made: Vec<_> =
             mounted.host_mounts().iter().map(|path| path.to_string_lossy()).collect();
-        init.channel.send_text(Tag::Mounted, &made.join("\n"))?;
+        let sent = init.channel.send_text(Tag::Mounted, &made.join("\0"));
+        if sent.is_err() {
+            rootfs::unmount(mounted.host_mounts());
+        }
+        sent.context("cannot put the mounts on the host on record")?;
         init.channel.expect(Tag::Proceed)?;
     }
     hooks::run(&plan.hooks.create_container, &plan.state_json("creating", own_pid()))?;
@@ -152,7 +156,7 @@ fn own_pid() -> i32 {
 /// Nothing of the caller's signals or session reaches the program; if the runtime dies before
 /// we are ready, so do we.
 pub(super) fn start_afresh(channel: &Channel) -> Result<()> {
-    die_with_parent()?;
+    die_with_parent(channel)?;
     sys::reset_signals();
     let warnings = channel.try_clone()?;
     crate::logging::forward(Some(Box::new(move |text| {
@@ -165,8 +169,13 @@ pub(super) fn start_afresh(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn die_with_parent() -> Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot set the parent-death signal")
+pub(super) fn die_with_parent(channel: &Channel) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("cannot set the parent-death signal")?;
+    // It may have died before; its end of the channel is closed by then.
+    match channel.is_connected() {
+        true => Ok(()),
+        false => Err(Error::msg("the runtime went away")),
+    }
 }
 
 /// A single-threaded process that writes 0 to `tasks` does not wait for the kernel's global

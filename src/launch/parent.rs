@@ -90,7 +90,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     };
     let stepped = namespaces::step_in(&plan.namespaces, if direct { &joins } else { &[] })?;
     let spawned = match plan.namespaces.spawn {
-        Spawn::Direct => spawn(init, prepared, CloneFlags::empty(), &cgroup),
+        Spawn::Direct => spawn(init, prepared, CloneFlags::empty(), &channel, &cgroup),
         Spawn::ViaJoiner => spawn_by_joiner(init, prepared, &joins, &channel, &cgroup),
     };
     stepped.back()?;
@@ -98,12 +98,10 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     undo.child = Some((pid, pidfd));
     record(pid, &[])?;
 
-    // #2 init waits for its id mappings, or for the joiner's message to be read before its own
+    // #2 init waits for its id mappings
     if plan.namespaces.makes(Namespace::User) {
         namespaces::write_id_maps(pid, &plan.namespaces)?;
-    }
-    if plan.namespaces.waits_for_begin() {
-        channel.send(Tag::Begin)?;
+        channel.send(Tag::Mapped)?;
     }
     // #3 while init mounts
     cgroup.apply(&plan.resources)?;
@@ -123,7 +121,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
             // #4
             Tag::Mounted => {
                 let mounts: Vec<PathBuf> =
-                    message.text.lines().filter(|l| !l.is_empty()).map(PathBuf::from).collect();
+                    message.text.split('\0').filter(|l| !l.is_empty()).map(PathBuf::from).collect();
                 record(pid, &mounts)?;
                 let state = plan.state_json("creating", pid.as_raw());
                 hooks::run(&plan.hooks.prestart, &state)?;
@@ -234,17 +232,22 @@ pub(super) fn send_listener(
     seccomp::send_listener(listener, fd.as_fd(), &text)
 }
 
-/// Clones init; with `extra` CLONE_PARENT it becomes a sibling.
+/// Clones init; with `extra` CLONE_PARENT it becomes a sibling. `not_its` is the end of a channel
+/// that init must not hold.
 fn spawn(
     init: Init<'_>,
     prepared: Prepared,
     extra: CloneFlags,
+    not_its: &Channel,
     cgroup: &Cgroup,
 ) -> Result<(Pid, OwnedFd)> {
     let flags = namespaces::clone_flags(&init.plan.namespaces) | extra;
     match sys::clone3(flags, cgroup.clone_into()) {
         Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-        Ok(Cloned::Child) => init::run(init, prepared),
+        Ok(Cloned::Child) => {
+            not_its.close_copy();
+            init::run(init, prepared)
+        }
         Err(errno) => Err(explain_clone(errno, flags)),
     }
 }
@@ -271,16 +274,21 @@ fn spawn_by_joiner(
     channel: &Channel,
     cgroup: &Cgroup,
 ) -> Result<(Pid, OwnedFd)> {
+    let (from_joiner, report) = Channel::pair()?;
     let joiner = match sys::clone3(CloneFlags::empty(), None) {
-        Ok(Cloned::Child) => joiner(init, prepared, joins, cgroup),
+        Ok(Cloned::Child) => {
+            channel.close_copy();
+            joiner(init, prepared, joins, &report, cgroup)
+        }
         Ok(Cloned::Parent { pid, .. }) => pid,
         Err(errno) => return Err(explain_clone(errno, CloneFlags::empty())),
     };
-    spawned(channel, joiner)
+    drop(report);
+    spawned(&from_joiner, joiner)
 }
 
-/// Waits for the joiner to say whom it cloned, and reaps it. Our copy of its end of the channel
-/// is closed by now: end of file means that it died.
+/// Waits for the joiner to say whom it cloned, and reaps it. The channel is its own, and our copy
+/// of its end is closed by now: end of file means that it died.
 pub(super) fn spawned(channel: &Channel, joiner: Pid) -> Result<(Pid, OwnedFd)> {
     let message = channel.receive();
     waitpid(joiner, None).context("cannot wait for the joining process")?;
@@ -294,16 +302,21 @@ pub(super) fn spawned(channel: &Channel, joiner: Pid) -> Result<(Pid, OwnedFd)> 
     }
 }
 
-fn joiner(init: Init<'_>, prepared: Prepared, joins: &[Join], cgroup: &Cgroup) -> ! {
+fn joiner(
+    init: Init<'_>,
+    prepared: Prepared,
+    joins: &[Join],
+    report: &Channel,
+    cgroup: &Cgroup,
+) -> ! {
     use std::os::fd::AsRawFd;
-    let Ok(channel) = init.channel.try_clone() else { sys::exit_now(1) };
-    let spawned = init::die_with_parent()
+    let spawned = init::die_with_parent(&init.channel)
         .and_then(|()| namespaces::join_pid(joins))
         .and_then(|()| namespaces::join_all(joins))
-        .and_then(|()| spawn(init, prepared, CloneFlags::CLONE_PARENT, cgroup));
+        .and_then(|()| spawn(init, prepared, CloneFlags::CLONE_PARENT, report, cgroup));
     let sent = match spawned {
-        Ok((pid, pidfd)) => channel.send_fd(Tag::Spawned, &pid.to_string(), pidfd.as_raw_fd()),
-        Err(error) => channel.send_error(&error),
+        Ok((pid, pidfd)) => report.send_fd(Tag::Spawned, &pid.to_string(), pidfd.as_raw_fd()),
+        Err(error) => report.send_error(&error),
     };
     sys::exit_now(i32::from(sent.is_err()))
 }

@@ -2,7 +2,7 @@
 //! `exec` meet here.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
 use crate::security;
+use crate::security::lsm;
 use crate::security::procfs::Proc;
 use crate::state::gate::Gate;
 use crate::sys::process as sys;
@@ -76,12 +77,21 @@ type Executable<'a> = (&'a ProcessPlan, Vec<CString>, CString);
 
 fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executable<'a>>> {
     let executable = match program.process {
-        None => None,
+        None => {
+            // It may wait for long, where other processes can look at it.
+            close_what_is_not_needed(program)?;
+            None
+        }
         Some(process) => {
             give_stdio(process.user.uid);
             let env = environment(root, process)?;
+            if let Some(proc) = &program.proc {
+                // Before no_new_privs: under it AppArmor takes only profiles that narrow the
+                // present one.
+                lsm::apply(process, proc)?;
+            }
             close_what_is_not_needed(program)?;
-            security::apply(process, program.seccomp, program.proc.as_ref(), |listener| {
+            security::apply(process, program.seccomp, |listener| {
                 // Only its number: see security::seccomp::load. It stays open until the exec.
                 let number = listener.into_raw_fd().to_string();
                 program.channel.send_text(Tag::Listener, &number)
@@ -97,11 +107,11 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
 }
 
 /// Closes every descriptor but those that the program keeps and those that the wait needs, which
-/// all close on exec (CVE-2024-21626). Their owners in this process never run again.
+/// all close on exec (CVE-2024-21626): no directory, for the paths of cwd and program may lead
+/// through them. Their owners in this process never run again.
 fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
     crate::logging::forward(None);
     let mut keep = vec![program.channel.as_raw_fd()];
-    keep.extend(program.proc.as_ref().map(|proc| proc.as_fd().as_raw_fd()));
     if let Go::Gate(gate) = &program.go {
         keep.extend(gate.descriptors());
     }
@@ -116,10 +126,13 @@ fn wait_and_exec(
     program: &Program<'_>,
     executable: Option<Executable<'_>>,
 ) -> Result<std::convert::Infallible> {
-    match &program.go {
-        Go::Gate(gate) => gate.wait()?,
-        Go::Parent if program.channel.expect_byte(Tag::Start) => {}
-        Go::Parent => return Err(Error::msg("the runtime went away")),
+    // No signal ends us with the runtime any more: its end of the channel does, until `create` has
+    // us on record.
+    if !program.channel.expect_byte(Tag::Start) {
+        return Err(Error::msg("the runtime went away"));
+    }
+    if let Go::Gate(gate) = &program.go {
+        gate.wait()?;
     }
     let (process, env, path) = executable.ok_or_else(|| {
         Fault::bad_input("config.json: process: missing, so there is nothing to start")

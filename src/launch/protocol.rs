@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   parent                                     init (or a joiner before it)
-//!     | <----------------- Spawned ------------------ | only from a joiner: init's pidfd
-//!     | ------------------ Begin -------------------> | only after a joiner, or with id mappings
+//!     | <----------------- Spawned ------------------ | only from a joiner, on a pair of its own
+//!     | ------------------ Mapped ------------------> | only with a new user namespace
 //!     | <----------------- Mounted ------------------ | only with hooks, or mounts on the host
 //!     | ------------------ Proceed -----------------> | the hooks have run
 //!     | <----------------- Console ------------------ | only with a terminal: the master
 //!     | <----------------- Listener ----------------- | only with seccomp notify: its fd
 //!     | <----------------- Ready -------------------- | all is set, the program is found
-//!     | ------------------ Start -------------------> | only run and exec (create has the gate)
+//!     | ------------------ Start -------------------> | create: it is on record, wait at the gate
 //!     |               (end of file)                   | the program runs
 //!
 //!     | <----------------- Warning ------------------ | any time before Ready
@@ -19,9 +19,10 @@
 //! [`Order`] is that picture as a type.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
@@ -35,7 +36,7 @@ use crate::error::{Context, Error, Result, pack};
 #[repr(u8)]
 pub enum Tag {
     Spawned = 1,
-    Begin,
+    Mapped,
     Mounted,
     Proceed,
     Console,
@@ -48,7 +49,7 @@ pub enum Tag {
 
 const TAGS: [Tag; 10] = [
     Tag::Spawned,
-    Tag::Begin,
+    Tag::Mapped,
     Tag::Mounted,
     Tag::Proceed,
     Tag::Console,
@@ -70,7 +71,7 @@ pub struct Message {
     pub fd: Option<OwnedFd>,
 }
 
-/// Longer texts are cut; an error is never that long.
+/// Longer texts are cut or refused; an error is never that long.
 const MAX_TEXT: usize = 16 * 1024;
 
 /// One end of the pair.
@@ -90,6 +91,20 @@ impl Channel {
         Ok(Channel(self.0.try_clone().context("cannot duplicate a descriptor")?))
     }
 
+    /// In a new process: closes its copy of an end that is not its own, lest nobody see the end of
+    /// file. `self` is not used again there.
+    pub fn close_copy(&self) {
+        // It is open, and nothing is to be done where it were not.
+        let _ = nix::unistd::close(self.0.as_raw_fd());
+    }
+
+    /// False when the other side has closed.
+    pub fn is_connected(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        // POLLHUP and POLLERR need not be asked for.
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    }
+
     /// Sends a message without text or descriptor. Plain write(2): the last ones go out under the
     /// container's own seccomp filter.
     pub fn send(&self, kind: Tag) -> Result<()> {
@@ -97,8 +112,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends a message with a text.
+    /// Sends a message with a text. What only people read may be cut.
     pub fn send_text(&self, kind: Tag, text: &str) -> Result<()> {
+        if text.len() > MAX_TEXT && !matches!(kind, Tag::Warning | Tag::Failed) {
+            return Err(Error::msg(format!("{kind:?}: {} bytes are too many", text.len())));
+        }
         let bytes = &text.as_bytes()[..text.len().min(MAX_TEXT)];
         let packet = [&[kind as u8], bytes].concat();
         nix::unistd::write(&self.0, &packet).context("cannot write to the other process")?;
@@ -259,6 +277,16 @@ mod tests {
         let (a, b) = Channel::pair().unwrap();
         a.send_text(Tag::Warning, &"x".repeat(100_000)).unwrap();
         assert_eq!(b.receive().unwrap().unwrap().text.len(), MAX_TEXT);
+        // A list of mounts is not to be cut: what is missing would stay on the host.
+        assert!(a.send_text(Tag::Mounted, &"x".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn the_other_side_is_seen_to_close() {
+        let (a, b) = Channel::pair().unwrap();
+        assert!(a.is_connected());
+        drop(b);
+        assert!(!a.is_connected());
     }
 
     #[test]

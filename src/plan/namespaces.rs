@@ -132,12 +132,6 @@ impl NamespacesPlan {
         self.join.iter().any(|(k, _)| *k == kind)
     }
 
-    /// True when init waits for a word of the parent before it does anything: until its ids are
-    /// mapped, or until the parent has heard of it from the joiner.
-    pub fn waits_for_begin(&self) -> bool {
-        self.makes(Namespace::User) || self.spawn == Spawn::ViaJoiner
-    }
-
     /// Reads `linux.namespaces`, the id mappings and the time offsets.
     pub fn build(linux: Option<&Linux>) -> Self {
         let mut new = CloneFlags::empty();

@@ -28,6 +28,7 @@ use nix::sys::stat::{Mode, umask};
 
 pub use self::inside::RootDir;
 pub use self::masks::bind_tty_over;
+pub use self::mount::unmount;
 use self::mount::{Site, Source, finish_bind, set_attributes, set_propagation};
 use crate::error::{Context, Result};
 use crate::plan::mounts::options::Attributes;
@@ -99,16 +100,33 @@ impl Prepared {
         umask(Mode::from_bits_truncate(0o022));
         let mut site = open_site(self.root, plan)
             .with_context(|| format!("cannot set up the root {}", plan.path.display()))?;
-        let mut readonly_late = Vec::new();
-        for (step, source) in plan.mounts.iter().zip(self.sources) {
-            let late = make(&mut site, step, source, plan, cgroups);
-            readonly_late.extend(late.with_context(|| describe(step))?);
+        match mount_each(&mut site, self.sources, plan, cgroups) {
+            Ok(readonly_late) => Ok(Mounted { site, readonly_late }),
+            Err(error) => {
+                // Nobody else knows of them yet.
+                unmount(site.host_mounts.as_deref().unwrap_or_default());
+                Err(error)
+            }
         }
-        if plan.setup_dev {
-            devices::setup(&mut site, plan)?;
-        }
-        Ok(Mounted { site, readonly_late })
     }
+}
+
+/// Returns the mounts that are to become read-only at the end.
+fn mount_each(
+    site: &mut Site,
+    sources: Vec<Option<Source>>,
+    plan: &RootfsPlan,
+    cgroups: &[CgroupMount],
+) -> Result<Vec<OwnedFd>> {
+    let mut readonly_late = Vec::new();
+    for (step, source) in plan.mounts.iter().zip(sources) {
+        let late = make(site, step, source, plan, cgroups);
+        readonly_late.extend(late.with_context(|| describe(step))?);
+    }
+    if plan.setup_dev {
+        devices::setup(site, plan)?;
+    }
+    Ok(readonly_late)
 }
 
 fn open_site(root: Option<Source>, plan: &RootfsPlan) -> Result<Site> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::mount::MsFlags;
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -69,6 +69,20 @@ impl Site {
             list.push(path.into());
         }
         Ok(())
+    }
+}
+
+/// Undoes mounts in the host's mount namespace, the last one first.
+pub fn unmount(mounts: &[PathBuf]) {
+    for path in mounts.iter().rev() {
+        match umount2(path.as_path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // Not there any more, or not mounted any more.
+            Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
+            Err(errno) => {
+                let text = crate::error::errno_text(errno);
+                log::warn!("ignoring: cannot unmount {}: {text}", path.display());
+            }
+        }
     }
 }
 

@@ -17,24 +17,18 @@ use crate::error::{Context, Fault, Kind, Result};
 use crate::plan::process::{ProcessPlan, UserPlan};
 use crate::plan::seccomp::SeccompPlan;
 use crate::sys::process as sys;
-use procfs::Proc;
 
 /// umask(2) where the config says nothing: what runc and crun give.
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// Turns the calling process, root in its user namespace, into what the plan says. The caller
 /// execs next; only read(2), write(2) and execve(2) follow. `listener` gets the notify
-/// descriptor of the seccomp filter. Without `proc` the labels have been set already.
+/// descriptor of the seccomp filter. The labels (see [`lsm::apply`]) have been set already.
 pub fn apply(
     process: &ProcessPlan,
     seccomp: Option<&SeccompPlan>,
-    proc: Option<&Proc>,
     listener: impl FnOnce(OwnedFd) -> Result<()>,
 ) -> Result<()> {
-    // Before no_new_privs: under it AppArmor takes only profiles that narrow the present one.
-    if let Some(proc) = proc {
-        lsm::apply(process, proc)?;
-    }
     // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
     if let Some(scheduler) = &process.scheduler {
         sys::sched_setattr(*scheduler).context("cannot set process.scheduler")?;

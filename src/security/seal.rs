@@ -45,9 +45,11 @@ pub fn ensure() -> Result<()> {
     Err(Error::from(errno).context("cannot execute the sealed copy of our own binary"))
 }
 
-/// True on a read-only mount, and for a memfd with all seals.
+/// True on a read-only mount of the file alone, and for a memfd with all seals. A read-only mount
+/// of the host's, /usr for one, will not do: an update makes it writable.
 fn is_sealed(exe: &OwnedFd) -> bool {
     fstatvfs(exe).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
+        && mount::identity(exe.as_fd()).is_ok_and(|file| file.mount_root)
         || fcntl(exe, FcntlArg::F_GET_SEALS)
             .is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SEALS))
 }
