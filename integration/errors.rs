@@ -9,6 +9,9 @@ pub const TESTS: &[Test] = &[
     test!(bad_configurations),
     test!(bad_configurations_that_runc_takes)
         .needs(&[Need::CortenOnly("1.1 does not check these")]),
+    test!(bad_configurations_that_the_kernel_refuses)
+        .needs(&[Need::CortenOnly("runc hangs where seccomp kills all")]),
+    test!(longest_id),
     test!(all_faults_at_once).needs(&[Need::CortenOnly("runc stops at the first")]),
     test!(config_is_no_json),
     test!(missing_bundle_and_config),
@@ -159,6 +162,37 @@ const BAD_FOR_CORTEN: &[Bad] = &[
     },
 ];
 
+/// Only the kernel refuses these; the message names the field all the same.
+const LATE: &[Bad] = &[
+    Bad {
+        edit: |c| c["linux"]["sysctl"] = json!({"net.ipv4.nosuch": "1"}),
+        names: "config.json: linux.sysctl: cannot open /proc/sys/net/ipv4/nosuch: no such file",
+    },
+    // dockerd looks for "not a directory".
+    Bad {
+        edit: |c| {
+            c["mounts"][5] = json!({"destination": "/etc/passwd", "type": "tmpfs", "source": "x"})
+        },
+        names: "(mounts[5]): the mount point is not a directory",
+    },
+    Bad {
+        edit: |c| c["mounts"][5] = json!({"destination": "/etc", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}),
+        names: "(mounts[5]): the source is not a directory",
+    },
+    Bad {
+        edit: |c| {
+            let space = c["linux"]["namespaces"].as_array_mut().unwrap();
+            space.retain(|n| n["type"] != "network");
+            space.push(json!({"type": "network", "path": "/proc/self/ns/pid"}));
+        },
+        names: "/proc/self/ns/pid: invalid argument",
+    },
+    Bad {
+        edit: |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_KILL_PROCESS"}),
+        names: "linux.seccomp may refuse",
+    },
+];
+
 fn try_all(t: &Context, table: &[Bad]) {
     for bad in table {
         let mut bundle = t.bundle();
@@ -182,6 +216,17 @@ fn bad_configurations(t: &Context) {
 
 fn bad_configurations_that_runc_takes(t: &Context) {
     try_all(t, BAD_FOR_CORTEN);
+}
+
+fn bad_configurations_that_the_kernel_refuses(t: &Context) {
+    try_all(t, LATE);
+}
+
+fn longest_id(t: &Context) {
+    let id = "a".repeat(255);
+    let mut bundle = t.bundle();
+    bundle.args(["true"]);
+    bundle.named(&id).run(&[]).ok();
 }
 
 fn all_faults_at_once(t: &Context) {

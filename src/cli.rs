@@ -1,5 +1,6 @@
 //! The command line, with runc's names: types only, read by clap.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -386,13 +387,29 @@ pub enum Parsed {
     Version,
     /// Help that was asked for.
     Help(String),
-    /// Why it cannot be understood, with the usage.
-    Wrong(String),
+    /// Why it cannot be understood, with the usage, and the `--log` and its format that could be
+    /// read in spite of it: engines look there for the reason.
+    Wrong(String, Option<(PathBuf, String)>),
+}
+
+/// The reason alone of a [`Parsed::Wrong`], as a log record has it.
+pub fn first_line(wrong: &str) -> &str {
+    let line = wrong.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+/// `--log` and `--log-format` of a command line with mistakes.
+fn log_of(args: &[OsString]) -> Option<(PathBuf, String)> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+    let format = matches.get_one::<String>("log_format").cloned();
+    let log = matches.get_one::<PathBuf>("log").cloned();
+    log.map(|log| (log, format.unwrap_or_default()))
 }
 
 /// Reads the arguments, the program's name first.
-pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Parsed {
-    let cli = match Cli::try_parse_from(args) {
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Parsed {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => return Parsed::Help(error.to_string()),
         // Without a command runc prints its help and succeeds.
@@ -401,7 +418,7 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Parsed {
         {
             return Parsed::Help(error.to_string());
         }
-        Err(error) => return Parsed::Wrong(error.to_string()),
+        Err(error) => return Parsed::Wrong(error.to_string(), log_of(&args)),
     };
     if cli.version {
         return Parsed::Version;
@@ -416,7 +433,8 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Parsed {
         _ => "",
     };
     if first.starts_with('-') {
-        return Parsed::Wrong(format!("error: unexpected argument '{first}' found\n"));
+        let text = format!("error: unexpected argument '{first}' found\n");
+        return Parsed::Wrong(text, log_of(&args));
     }
     Parsed::Command(Box::new(cli.global), Box::new(command))
 }

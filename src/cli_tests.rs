@@ -9,14 +9,14 @@ fn parsed(line: &str) -> Parsed {
 fn command(line: &str) -> (Global, Command) {
     match parsed(line) {
         Parsed::Command(global, command) => (*global, *command),
-        Parsed::Wrong(text) | Parsed::Help(text) => panic!("{line}: {text}"),
+        Parsed::Wrong(text, _) | Parsed::Help(text) => panic!("{line}: {text}"),
         Parsed::Version => panic!("{line}: version"),
     }
 }
 
 fn wrong(line: &str) -> String {
     match parsed(line) {
-        Parsed::Wrong(text) => text,
+        Parsed::Wrong(text, _) => text,
         _ => panic!("{line} was understood"),
     }
 }

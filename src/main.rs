@@ -13,13 +13,18 @@ fn main() -> ExitCode {
         Parsed::Command(global, command) => (global, command),
         Parsed::Version => return print(&version()),
         Parsed::Help(text) => return print(&text),
-        Parsed::Wrong(text) => {
+        Parsed::Wrong(text, log) => {
             // Nobody is left to tell when this fails.
             let _ = std::io::stderr().write_all(text.as_bytes());
+            if let Some((path, format)) = log
+                && logging::init(Some(&path), format_named(&format), false).is_ok()
+            {
+                log::error!("{}", cli::first_line(&text));
+            }
             return ExitCode::from(1);
         }
     };
-    let format = if global.log_format == "json" { Format::Json } else { Format::Text };
+    let format = format_named(&global.log_format);
     if let Err(error) = logging::init(global.log.as_deref(), format, global.debug) {
         return fail(&error, Format::Text, 1);
     }
@@ -27,6 +32,10 @@ fn main() -> ExitCode {
         Ok(status) => exit(status),
         Err(error) => fail(&error, format, commands::failure_status(&command)),
     }
+}
+
+fn format_named(name: &str) -> Format {
+    if name == "json" { Format::Json } else { Format::Text }
 }
 
 /// The error, once for each reader: people at standard error, engines in the log.

@@ -217,9 +217,9 @@ pub struct StateDir {
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>);
 
-fn does_not_exist() -> crate::error::Error {
-    // containerd looks for this text.
-    Fault::new(Kind::NotFound, "container does not exist").into()
+fn does_not_exist(id: &str) -> crate::error::Error {
+    // containerd looks for the text before the colon.
+    Fault::new(Kind::NotFound, format!("container does not exist: {id}")).into()
 }
 
 /// Ids are checked by the commands; here one must be a plain name, lest it leave the root.
@@ -255,7 +255,7 @@ impl StateDir {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         match nix::fcntl::open(&path, flags, Mode::empty()) {
             Ok(dir) => Ok(StateDir { path, id: id.to_owned(), dir }),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(does_not_exist()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(does_not_exist(id)),
             Err(errno) => Err(errno).with_context(|| format!("cannot open {}", path.display())),
         }
     }
@@ -280,7 +280,7 @@ impl StateDir {
         // through the same one would not wait.
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let own = match openat(&self.dir, ".", flags, Mode::empty()) {
-            Err(Errno::ENOENT) => return Err(does_not_exist()),
+            Err(Errno::ENOENT) => return Err(does_not_exist(&self.id)),
             own => own.with_context(|| format!("cannot open {}", self.path.display()))?,
         };
         match Flock::lock(own, FlockArg::LockExclusiveNonblock) {
@@ -300,7 +300,7 @@ impl StateDir {
             if let Some(lock) = self.try_lock()? {
                 // A delete may have removed it while we waited.
                 let stat = fstat(&self.dir).context("cannot inspect the state directory")?;
-                return if stat.st_nlink == 0 { Err(does_not_exist()) } else { Ok(lock) };
+                return if stat.st_nlink == 0 { Err(does_not_exist(&self.id)) } else { Ok(lock) };
             }
             if start.elapsed() > LOCK_WAIT {
                 let text = format!("container {} is busy: another command works on it", self.id);
@@ -346,7 +346,7 @@ impl StateDir {
 
     /// Reads the record; [`Kind::NotFound`] while there is none yet.
     pub fn read(&self) -> Result<State> {
-        let content = self.read_file(STATE)?.ok_or_else(does_not_exist)?;
+        let content = self.read_file(STATE)?.ok_or_else(|| does_not_exist(&self.id))?;
         serde_json::from_slice(&content)
             .with_context(|| format!("damaged: {}", self.path.join(STATE).display()))
     }

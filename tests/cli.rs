@@ -117,16 +117,36 @@ fn errors_are_json_when_asked() {
 }
 
 #[test]
+fn a_wrong_command_line_is_logged_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for words in [&["frob"][..], &["create", "--frob", "id"], &["exec"], &["kill"]] {
+        let log = dir.path().join("log");
+        let mut args = vec!["--log", log.to_str().unwrap(), "--log-format", "json"];
+        args.extend(words);
+        assert_eq!(corten(&args).status.code(), Some(1), "{words:?}");
+        let text = std::fs::read_to_string(&log).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(record["level"], "error", "{words:?}");
+        assert!(!record["msg"].as_str().unwrap().contains("error:"), "{record}");
+        std::fs::remove_file(&log).unwrap();
+    }
+}
+
+#[test]
 fn an_empty_root_lists_nothing() {
     let root = tempfile::tempdir().unwrap();
-    let missing = root.path().join("not-there-yet");
-    let missing = missing.to_str().unwrap();
-    let output = corten(&["--root", missing, "list", "--quiet"]);
+    let empty = root.path().to_str().unwrap();
+    let output = corten(&["--root", empty, "list", "--quiet"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output), "");
-    let json = stdout(&corten(&["--root", missing, "list", "--format", "json"]));
+    let json = stdout(&corten(&["--root", empty, "list", "--format", "json"]));
     // Go's encoding of no containers, which callers already handle, or an empty list.
     assert!(["null", "[]"].contains(&json.trim()), "{json}");
+    // A name given that is not there is more likely a mistake; runc says so since 1.2.
+    let missing = root.path().join("not-there-yet");
+    let output = corten(&["--root", missing.to_str().unwrap(), "list"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no such file or directory"), "{}", stderr(&output));
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(pause_resume_metrics).needs(NEEDS).timeout(120),
     test!(ten_at_once).needs(NEEDS).timeout(180),
     test!(errors_reach_the_user).needs(NEEDS).timeout(120),
+    test!(unusual_moments).needs(NEEDS).timeout(120),
 ];
 
 const IMAGE: &str = "corten.test/busybox:1";
@@ -285,5 +286,51 @@ fn errors_reach_the_user(t: &Context) {
     let output = daemon.run(&["--rm"], "bad", &["/no/such/program"]);
     contains(&output.fails(), "no such file or directory");
     daemon.ctr(&["container", "delete", "bad"]);
+    daemon.stop();
+}
+
+fn unusual_moments(t: &Context) {
+    let daemon = Daemon::start(t);
+    daemon.run(&["--detach"], "box", &["sleep", "1000"]).exits(0);
+    daemon.wait_task("box", "RUNNING");
+    let exec = |id: &str, program: &[&str]| {
+        daemon.command(&[&["task", "exec", "--exec-id", id, "box"], program].concat())
+    };
+    contains(&exec("e1", &["nosuch"]).output().fails(), "executable file not found in $PATH");
+    contains(&exec("e2", &["/no/such"]).output().fails(), "no such file or directory");
+    contains(&exec("e3", &["/tmp"]).output().fails(), "permission denied");
+
+    // A window that changes while exec runs.
+    let mut resized = daemon.terminal(&[
+        "task",
+        "exec",
+        "--tty",
+        "--exec-id",
+        "e4",
+        "box",
+        "sh",
+        "-c",
+        "echo ready; read l; stty size",
+    ]);
+    resized.expect("ready");
+    resized.resize(33, 77);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    resized.send("\r");
+    resized.expect("33 77");
+    assert_eq!(resized.wait().code(), Some(0));
+
+    // One of two execs is killed alone, the other with the container.
+    let first = exec("e5", &["sleep", "1000"]).spawn();
+    let second = exec("e6", &["sleep", "1000"]).spawn();
+    wait_for("both to run", 20, || daemon.ctr(&["task", "ps", "box"]).ok().lines().count() == 4);
+    daemon.ctr(&["task", "kill", "--signal", "KILL", "--exec-id", "e5", "box"]).exits(0);
+    first.wait().exits(137);
+    daemon.ctr(&["task", "kill", "--signal", "KILL", "box"]).exits(0);
+    second.wait().exits(137);
+    daemon.wait_task("box", "STOPPED");
+    // Its end is known: containerd calls it not found.
+    contains(&daemon.ctr(&["task", "kill", "box"]).fails(), "not found");
+    daemon.ctr(&["task", "delete", "box"]).exits(0);
+    daemon.ctr(&["container", "delete", "box"]).exits(0);
     daemon.stop();
 }

@@ -287,7 +287,7 @@ mod tests {
             pause(root.path(), "nope").unwrap_err(),
             resume(root.path(), "nope").unwrap_err(),
         ] {
-            assert_eq!(render_line(&error), "container does not exist");
+            assert_eq!(render_line(&error), "container does not exist: nope");
         }
     }
 

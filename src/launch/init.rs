@@ -203,7 +203,7 @@ fn name_host(plan: &ContainerPlan) -> Result<()> {
 
 fn write_sysctls(plan: &ContainerPlan, proc: &Proc) -> Result<()> {
     for (path, value) in &plan.sysctls {
-        proc.write(path, value).with_context(|| format!("cannot set linux.sysctl {path}"))?;
+        proc.write(path, value).context("cannot set config.json: linux.sysctl")?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Join {
             self.path.display()
         ));
         match errno {
-            Errno::EINVAL => Fault::new(Kind::BadInput, format!("{error:#}"))
+            Errno::EINVAL => Fault::new(Kind::BadInput, crate::error::render_line(&error))
                 .hint(format!(
                     "is it a {} namespace (/proc/PID/ns/{})?",
                     self.kind.name(),

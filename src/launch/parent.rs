@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -178,12 +179,16 @@ fn explain_death(pid: Pid) -> Error {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     // Left to be reaped by whoever undoes the rest.
     match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-        Ok(WaitStatus::Signaled(_, signal, _)) => Fault::new(
-            Kind::System,
-            format!("the container's init was killed by {signal} before it was ready"),
-        )
-        .hint("linux.resources.memory.limit may be too small, or the host out of memory")
-        .into(),
+        Ok(WaitStatus::Signaled(_, signal, _)) => {
+            let hint = match signal {
+                Signal::SIGKILL => {
+                    "linux.resources.memory.limit may be too small, or the host out of memory"
+                }
+                _ => "linux.seccomp may refuse what every program needs to run at all",
+            };
+            let text = format!("the container's init was killed by {signal} before it was ready");
+            Fault::new(Kind::System, text).hint(hint).into()
+        }
         other => Error::msg(format!("the container's init ended before it was ready: {other:?}")),
     }
 }

@@ -52,7 +52,13 @@ impl ProcessPlan {
             plan.cwd = c_string(cwd, "--cwd")?;
         }
         for entry in flags.env {
-            let name = entry.split('=').next().unwrap_or_default();
+            let name = match entry.split_once('=') {
+                Some((name, _)) if !name.is_empty() => name,
+                _ => {
+                    let text = format!("--env {entry:?}: not of the form NAME=value");
+                    return Err(Fault::bad_input(text).into());
+                }
+            };
             // The last one wins, and getenv(3) finds the first.
             plan.env.retain(|old| {
                 old.to_bytes().split(|byte| *byte == b'=').next() != Some(name.as_bytes())
@@ -196,5 +202,10 @@ mod tests {
         let plan = ProcessPlan::from_flags(&container, &flags).unwrap();
         let env: Vec<_> = plan.env.iter().map(|e| e.to_str().unwrap()).collect();
         assert_eq!(env, ["HOME=/root", "AB=2", "A=3"]);
+        for bad in ["", "A", "=1"] {
+            let env = [bad.to_owned()];
+            let flags = ExecFlags { env: &env, ..ExecFlags::default() };
+            assert!(ProcessPlan::from_flags(&container, &flags).is_err(), "{bad:?}");
+        }
     }
 }

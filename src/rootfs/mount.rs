@@ -56,7 +56,7 @@ pub struct Site {
 impl Site {
     /// Attaches a detached mount, and records it where it outlives the container.
     pub fn attach(&mut self, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
-        sys::move_mount(tree, target).map_err(call("move_mount"))?;
+        sys::move_mount(tree, target).map_err(|errno| explain_attach(errno, tree, target))?;
         self.record(tree)
     }
 
@@ -83,6 +83,22 @@ pub fn unmount(mounts: &[PathBuf]) {
                 log::warn!("ignoring: cannot unmount {}: {text}", path.display());
             }
         }
+    }
+}
+
+/// move_mount(2) says EINVAL where mount(2) says ENOTDIR, which dockerd looks for.
+fn explain_attach(errno: Errno, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Error {
+    let is_directory = |fd| file_type(fd).map(|kind| kind == SFlag::S_IFDIR);
+    match (errno, is_directory(tree), is_directory(target)) {
+        (Errno::EINVAL, Ok(true), Ok(false)) => {
+            Fault::bad_input("the mount point is not a directory")
+                .hint("a directory can only be mounted on a directory")
+                .into()
+        }
+        (Errno::EINVAL, Ok(false), Ok(true)) => Fault::bad_input("the source is not a directory")
+            .hint("the mount point is one; a file can only be mounted on a file")
+            .into(),
+        _ => call("move_mount")(errno),
     }
 }
 

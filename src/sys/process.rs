@@ -238,7 +238,8 @@ pub fn join_session_keyring(name: &CStr) -> Sys<i32> {
 
 /// keyctl(2) KEYCTL_DESCRIBE: the permission mask of a key, from its description.
 pub fn key_permissions(serial: i32) -> Sys<u32> {
-    let mut buffer = [0u8; 256];
+    // The longest container id, and the rest of the description.
+    let mut buffer = [0u8; 512];
     // SAFETY: pointer and length describe the buffer.
     let length = check(unsafe {
         libc::syscall(
