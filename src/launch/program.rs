@@ -55,8 +55,9 @@ pub struct Program<'a> {
 
 /// Drops what must be dropped, says Ready, waits, and execs. Errors go to the parent, and after
 /// Ready to whoever let us go.
-pub fn become_program(root: &RootDir, program: Program<'_>) -> ! {
-    let ready = match get_ready(root, &program) {
+pub fn become_program(root: &RootDir, mut program: Program<'_>) -> ! {
+    let proc = program.proc.take();
+    let ready = match get_ready(root, &program, proc) {
         Ok(ready) => ready,
         Err(error) => program.channel.fail(&error),
     };
@@ -74,14 +75,22 @@ pub fn become_program(root: &RootDir, program: Program<'_>) -> ! {
 /// The program, its environment and the file to exec.
 type Executable<'a> = (&'a ProcessPlan, Vec<CString>, CString);
 
-fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executable<'a>>> {
+fn get_ready<'a>(
+    root: &RootDir,
+    program: &Program<'a>,
+    proc: Option<Proc>,
+) -> Result<Option<Executable<'a>>> {
     let executable = match program.process {
-        None => None,
+        None => {
+            drop(proc);
+            close_what_is_not_needed(program, None)?;
+            None
+        }
         Some(process) => {
             give_stdio(process.user.uid);
             let env = environment(root, process)?;
-            close_what_is_not_needed(program)?;
-            security::apply(process, program.seccomp, program.proc.as_ref(), |listener| {
+            close_what_is_not_needed(program, proc.as_ref())?;
+            security::apply(process, program.seccomp, proc, |listener| {
                 // Only its number: see security::seccomp::load. It stays open until the exec.
                 let number = listener.into_raw_fd().to_string();
                 program.channel.send_text(Tag::Listener, &number)
@@ -98,10 +107,10 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
 
 /// Closes every descriptor but those that the program keeps and those that the wait needs, which
 /// all close on exec (CVE-2024-21626). Their owners in this process never run again.
-fn close_what_is_not_needed(program: &Program<'_>) -> Result<()> {
+fn close_what_is_not_needed(program: &Program<'_>, proc: Option<&Proc>) -> Result<()> {
     crate::logging::forward(None);
     let mut keep = vec![program.channel.as_raw_fd()];
-    keep.extend(program.proc.as_ref().map(|proc| proc.as_fd().as_raw_fd()));
+    keep.extend(proc.map(|proc| proc.as_fd().as_raw_fd()));
     if let Go::Gate(gate) = &program.go {
         keep.extend(gate.descriptors());
     }

@@ -28,12 +28,15 @@ const DEFAULT_UMASK: u32 = 0o022;
 pub fn apply(
     process: &ProcessPlan,
     seccomp: Option<&SeccompPlan>,
-    proc: Option<&Proc>,
+    proc: Option<Proc>,
     listener: impl FnOnce(OwnedFd) -> Result<()>,
 ) -> Result<()> {
     // Before no_new_privs: under it AppArmor takes only profiles that narrow the present one.
     if let Some(proc) = proc {
-        lsm::apply(process, proc)?;
+        lsm::apply(process, &proc)?;
+        // Closed here, while no filter can refuse it: a process that waits for its start is in
+        // reach of its neighbours, and this leads to the host.
+        drop(proc);
     }
     // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
     if let Some(scheduler) = &process.scheduler {
