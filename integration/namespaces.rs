@@ -28,6 +28,7 @@ pub const TESTS: &[Test] = &[
     test!(init_is_pid_one_with_empty_children),
     test!(sysctl_under_a_mount_of_the_host_is_refused),
     test!(unmapped_user_names_the_mappings),
+    test!(kill_in_a_shared_pid_namespace_ends_all),
 ];
 
 const KINDS: [(&str, &str); 7] = [
@@ -349,4 +350,17 @@ fn unmapped_user_names_the_mappings(t: &Context) {
     if t.runtime.is_corten() {
         contains(&error, "linux.uidMappings");
     }
+}
+
+fn kill_in_a_shared_pid_namespace_ends_all(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("pid");
+    bundle.script("sleep 1000 & echo ready; wait");
+    let container = bundle.start();
+    container.wait_printed("ready");
+    container.kill("KILL");
+    wait_for("an empty cgroup", 10, || {
+        crate::harness::leftovers::reap();
+        crate::harness::cgroup::processes(&bundle.cgroups_path()).is_empty()
+    });
 }
