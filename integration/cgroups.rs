@@ -36,6 +36,11 @@ pub const TESTS: &[Test] = &[
     test!(exec_in_a_sub_group).needs(&[Need::V1("pids")]),
     test!(controller_that_is_not_mounted)
         .needs(&[Need::CortenOnly("1.1 writes nothing and says nothing")]),
+    test!(events_tell_of_memory_running_out).needs(&[Need::V1("memory")]),
+    test!(failed_update_leaves_the_old_limits)
+        .needs(&[Need::V1("memory"), Need::CortenOnly("1.1 keeps half of it")]),
+    test!(cgroup_of_another_container_is_refused)
+        .needs(&[Need::CortenOnly("1.1 shares it with a warning")]),
 ];
 
 fn read(dir: &Path, file: &str) -> String {
@@ -414,4 +419,34 @@ fn controller_that_is_not_mounted(t: &Context) {
     let mut bundle = t.bundle();
     bundle.config["linux"]["resources"]["rdma"] = json!({"mlx5_1": {"hcaHandles": 3}});
     contains(&bundle.create_fails(), "rdma");
+}
+
+fn events_tell_of_memory_running_out(t: &Context) {
+    let container = limited(t, json!({"memory": {"limit": 33_554_432}}));
+    let stream = t.runtime().args(["events", "--interval", "1h", &container.id]).spawn();
+    let out = stream.out.clone();
+    // It has to be listening before.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    container.exec(&["sh", "-c", "dd if=/dev/zero of=/dev/shm/big bs=1M count=60"]);
+    wait_for("the event", 10, || std::fs::read_to_string(&out).unwrap().contains("\"oom\""));
+    container.kill("KILL");
+    stream.wait().exits(0);
+}
+
+fn failed_update_leaves_the_old_limits(t: &Context) {
+    let container = limited(t, json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 50}}));
+    let flags = ["update", "--memory=41943040", "--pids-limit=40", "--cpuset-cpus=4000"];
+    t.runtime().args(flags).arg(&container.id).output().fails();
+    assert_eq!(read(&container.cgroup("memory"), "memory.limit_in_bytes"), "67108864");
+    assert_eq!(read(&container.cgroup("pids"), "pids.max"), "50");
+}
+
+fn cgroup_of_another_container_is_refused(t: &Context) {
+    let mut first = t.bundle();
+    first.idle();
+    let container = first.start();
+    let mut second = t.bundle();
+    second.config["linux"]["cgroupsPath"] = json!(first.cgroups_path());
+    contains(&second.create_fails(), "is not empty");
+    assert_eq!(container.status(), "running");
 }

@@ -24,6 +24,9 @@ pub const TESTS: &[Test] = &[
     test!(control_c_reaches_the_program),
     test!(pidfd_socket).needs(&[Need::CortenOnly("--pidfd-socket came with 1.2")]),
     test!(run_with_closed_terminal_input),
+    test!(lines_end_plainly_where_no_terminal_reads),
+    test!(exec_of_a_process_file_with_a_terminal),
+    test!(pidfd_socket_of_exec).needs(&[Need::CortenOnly("--pidfd-socket came with 1.2")]),
 ];
 
 fn with_terminal<'a>(t: &'a Context, script: &str) -> Bundle<'a> {
@@ -289,4 +292,38 @@ fn run_with_closed_terminal_input(t: &Context) {
     terminal.expect("end");
     terminal.wait();
     wait_for("the container to be gone", 5, || container.command("state").code() != 0);
+}
+
+fn lines_end_plainly_where_no_terminal_reads(t: &Context) {
+    assert_eq!(with_terminal(t, "echo a; echo b").run().exits(0).stdout, "a\nb\n");
+}
+
+fn exec_of_a_process_file_with_a_terminal(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let container = bundle.start();
+    let file = t.path("process.json");
+    let process = json!({"args": ["tty"], "cwd": "/", "env": ["PATH=/bin"]});
+    std::fs::write(&file, process.to_string()).unwrap();
+    let flags = ["exec", "--tty", "--process", file.to_str().unwrap(), &container.id];
+    let mut terminal = foreground(t, &flags);
+    terminal.expect("/dev/pts/0");
+    assert_eq!(terminal.wait().code(), Some(0));
+}
+
+fn pidfd_socket_of_exec(t: &Context) {
+    use std::os::fd::AsRawFd;
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let container = bundle.start();
+    let (socket, file) = (t.path("pidfd"), t.path("pid"));
+    let receiver = Receiver::bind(&socket);
+    let (to, pid_file) = (socket.to_str().unwrap(), file.to_str().unwrap());
+    let flags = ["--detach", "--pidfd-socket", to, "--pid-file", pid_file];
+    container.exec_command(&flags, &["sleep", "1000"]).output().exits(0);
+    let (_, fds) = receiver.receive();
+    let info = format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd());
+    let info = std::fs::read_to_string(info).unwrap();
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
+    assert_eq!(pid, std::fs::read_to_string(file).unwrap());
 }

@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = &[
     test!(unwritable_state_root),
     test!(root_option_is_made_private),
     test!(failure_late_in_the_child_leaves_nothing),
+    test!(pid_file_that_cannot_be_written),
+    test!(mounts_inside_proc_are_refused),
 ];
 
 /// What is wrong, how to make it so, and what the message must name.
@@ -406,5 +408,25 @@ fn failure_late_in_the_child_leaves_nothing(t: &Context) {
         container.create(&[]).exits(1);
         contains(&container.command("state").fails(), "does not exist");
         assert_eq!(crate::harness::cgroup::below(&t.cgroup), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// The last step of `create`, when init is ready already.
+fn pid_file_that_cannot_be_written(t: &Context) {
+    let container = t.bundle().named("late");
+    for command in ["create", "run"] {
+        let output = container.new_command(command, &["--pid-file", "/no/such/dir/pid"]).output();
+        contains(&output.exits(1).stderr, "/no/such/dir");
+        contains(&container.command("state").fails(), "does not exist");
+        assert_eq!(crate::harness::cgroup::below(&t.cgroup), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// CVE-2019-16884: what the runtime or the program trusts in /proc must not be faked.
+fn mounts_inside_proc_are_refused(t: &Context) {
+    for destination in ["/proc/self", "/proc/sys/kernel"] {
+        let mut bundle = t.bundle();
+        bundle.bind("/etc", destination, &[]);
+        contains(&bundle.create_fails(), "inside /proc");
     }
 }

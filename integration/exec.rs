@@ -33,6 +33,13 @@ pub const TESTS: &[Test] = &[
     test!(cwd_through_a_descriptor_is_refused),
     test!(host_paths_in_error_name_the_program),
     test!(missing_arguments),
+    test!(personality_is_the_containers).needs(&[Need::CortenOnly("personality came with 1.2")]),
+    test!(session_keyring_is_the_containers),
+    test!(into_the_hosts_mount_namespace)
+        .needs(&[Need::CortenOnly("1.1 leaves the mounts behind")]),
+    test!(cwd_through_a_preserved_descriptor_is_refused),
+    test!(listen_fds_are_passed).needs(&[Need::CortenOnly("1.1 gives them another LISTEN_PID")]),
+    test!(labels_without_their_module_are_refused),
 ];
 
 fn idle(t: &Context) -> Container<'_> {
@@ -363,4 +370,78 @@ fn missing_arguments(t: &Context) {
     let container = idle(t);
     t.runtime().args(["exec", &container.id]).output().fails();
     t.runtime().args(["exec"]).output().fails();
+}
+
+fn personality_is_the_containers(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
+    bundle.idle();
+    let expected = if cfg!(target_arch = "x86_64") { "i686" } else { "armv8l" };
+    assert_eq!(bundle.start().sh("uname -m"), expected);
+}
+
+fn session_keyring_is_the_containers(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    // Not the owner of the keyring, so that it sees only what it possesses.
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.script("cat /proc/keys; echo ready; sleep 1000");
+    let container = bundle.start();
+    container.wait_printed("ready");
+    let serial = |keys: &str, id: &str| {
+        let line = keys.lines().find(|line| line.contains(&format!(" _ses.{id}:")))?;
+        line.split(' ').next().map(String::from)
+    };
+    let of_init = serial(&container.printed(), &container.id);
+    assert!(of_init.is_some(), "{}", container.printed());
+    assert_eq!(serial(&container.sh("cat /proc/keys"), &container.id), of_init);
+    let mut bundle = t.bundle();
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.idle();
+    let container = bundle.create_with(&["--no-new-keyring"]);
+    container.command("start").exits(0);
+    assert_eq!(serial(&container.sh("cat /proc/keys"), &container.id), None);
+}
+
+fn into_the_hosts_mount_namespace(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("mount");
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.config["linux"]["readonlyPaths"] = json!([]);
+    std::fs::write(bundle.rootfs("marker"), "own root").unwrap();
+    bundle.idle();
+    let container = bundle.start();
+    assert_eq!(container.exec(&["cat", "/marker"]).ok(), "own root");
+    container.end();
+}
+
+/// CVE-2024-21626, by a descriptor that the caller itself hands down.
+fn cwd_through_a_preserved_descriptor_is_refused(t: &Context) {
+    let container = idle(t);
+    let args = format!("--preserve-fds 1 --cwd /proc/self/fd/3 {} echo started", container.id);
+    let (runtime, root) = (t.runtime.path.display(), t.state_root());
+    let script = format!("exec 3</etc; {runtime} --root {} exec {args} || echo $?", root.display());
+    assert_eq!(t.sh(&script), "255");
+}
+
+fn listen_fds_are_passed(t: &Context) {
+    let container = idle(t);
+    std::fs::write(t.dir.join("socket"), "activated").unwrap();
+    let before = "exec 3<socket; export LISTEN_FDS=1 LISTEN_PID=$$";
+    let args = format!("{} sh -c 'echo $LISTEN_FDS; cat <&3'", container.id);
+    assert_eq!(shell(t, before, &args), "1\nactivated");
+}
+
+fn labels_without_their_module_are_refused(t: &Context) {
+    let container = idle(t);
+    for (flag, module, sign) in [
+        ("--apparmor", "apparmor", "/sys/module/apparmor"),
+        ("--process-label", "selinux", "/sys/fs/selinux/enforce"),
+    ] {
+        if std::path::Path::new(sign).exists() {
+            continue;
+        }
+        let output = container.exec_command(&[flag, "a:b:c:d"], &["true"]).output();
+        contains(&output.fails().to_lowercase(), module);
+    }
 }

@@ -46,6 +46,13 @@ pub const TESTS: &[Test] = &[
         .needs(&[Need::CortenOnly("runc 1.1 forgets what a killed create made")]),
     test!(commands_on_one_container_queue)
         .needs(&[Need::CortenOnly("runc 1.1 does not lock a container")]),
+    test!(killed_runtime_takes_a_half_made_init_along)
+        .needs(&[Need::CortenOnly("1.1 leaves it running")]),
+    test!(orphans_come_to_run),
+    test!(kill_ends_a_paused_container).needs(&[Need::V1("freezer")]),
+    test!(kill_all_sends_any_signal),
+    test!(delete_ends_what_a_dead_init_left),
+    test!(ps_takes_options),
 ];
 
 fn create_start_kill_delete(t: &Context) {
@@ -549,4 +556,93 @@ fn commands_on_one_container_queue(t: &Context) {
     let deletes: Vec<_> =
         (0..4).map(|_| t.runtime().args(["delete", "--force", &container.id]).spawn()).collect();
     deletes.into_iter().for_each(|delete| drop(delete.wait().exits(0)));
+}
+
+/// While init is busy, no end of file tells it that the runtime is gone.
+fn killed_runtime_takes_a_half_made_init_along(t: &Context) {
+    for user_namespace in [false, true] {
+        let mut bundle = t.bundle();
+        if user_namespace {
+            bundle.user_namespace();
+        }
+        let sign = t.path("sign");
+        // In a user namespace it may write nowhere but there.
+        std::fs::write(&sign, "").unwrap();
+        t.sh(&format!("chmod 666 {}", sign.display()));
+        let script = format!("echo x > {}; exec sleep 20", sign.display());
+        bundle.config["hooks"]["createContainer"] =
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]);
+        let container = bundle.named(&format!("half{user_namespace}"));
+        let running = container.new_command("create", &[]).spawn();
+        wait_for("the hook", 10, || std::fs::read_to_string(&sign).unwrap() == "x\n");
+        running.signal(nix::sys::signal::Signal::SIGKILL);
+        running.wait();
+        wait_for("the end of init and its hook", 5, || {
+            crate::harness::leftovers::reap();
+            crate::harness::cgroup::processes(&bundle.cgroups_path()).is_empty()
+        });
+        t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
+        let _ = std::fs::remove_dir_all(&bundle.dir);
+    }
+}
+
+fn orphans_come_to_run(t: &Context) {
+    for (flags, adopted) in [([].as_slice(), true), (&["--no-subreaper"], false)] {
+        let mut bundle = t.bundle();
+        bundle.without_namespace("pid");
+        bundle.script("(sleep 1000 & echo $!); echo ready; sleep 1000");
+        let container = bundle.named(&format!("orphan{adopted}"));
+        let running = container.new_command("run", flags).spawn();
+        let out = running.out.clone();
+        let printed = || std::fs::read_to_string(&out).unwrap();
+        wait_for("ready", 10, || printed().contains("ready"));
+        let orphan = printed().lines().next().unwrap().to_string();
+        let parent = proc_status(&orphan, "PPid").unwrap();
+        assert_eq!(parent == running.pid().to_string(), adopted, "{flags:?}: {parent}");
+        container.kill("KILL");
+        running.wait().exits(137);
+        let _ = std::fs::remove_dir_all(&bundle.dir);
+    }
+}
+
+/// cgroup v1 keeps a frozen process from dying until it is thawed.
+fn kill_ends_a_paused_container(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let container = bundle.start();
+    container.command("pause").exits(0);
+    container.kill("KILL");
+    container.wait_status("stopped");
+}
+
+fn kill_all_sends_any_signal(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("trap '' USR1; sleep 1000 & echo ready; wait; echo alone; exec sleep 1000");
+    let container = bundle.start();
+    container.wait_printed("ready");
+    t.runtime().args(["kill", "--all", &container.id, "TERM"]).output().exits(0);
+    container.wait_printed("alone");
+}
+
+/// In a shared pid namespace the others live on.
+fn delete_ends_what_a_dead_init_left(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("pid");
+    bundle.script("sleep 1000 & echo $!");
+    let container = bundle.start();
+    container.wait_status("stopped");
+    assert_eq!(container.state()["pid"], 0);
+    let orphan = container.printed().trim().to_string();
+    assert!(proc_status(&orphan, "State").is_some_and(|state| !state.starts_with('Z')));
+    container.command("delete").exits(0);
+    assert!(proc_status(&orphan, "State").is_none_or(|state| state.starts_with('Z')));
+}
+
+fn ps_takes_options(t: &Context) {
+    let container = t.bundle().create();
+    let table = t.runtime().args(["ps", &container.id, "-o", "pid,ppid", "-e"]).output().ok();
+    let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["PID", "PPID"]);
+    let pid = container.pid().to_string();
+    assert_eq!(table.lines().nth(1).unwrap().split_whitespace().next(), Some(pid.as_str()));
 }

@@ -28,6 +28,9 @@ pub const TESTS: &[Test] = &[
     test!(joined_user_namespace),
     test!(pid_namespace_shared_in_the_process_list),
     test!(init_is_pid_one_with_empty_children),
+    test!(sysctl_under_a_mount_of_the_host_is_refused),
+    test!(unmapped_user_names_the_mappings),
+    test!(kill_in_a_shared_pid_namespace_ends_all),
 ];
 
 const KINDS: [(&str, &str); 7] = [
@@ -339,4 +342,44 @@ fn init_is_pid_one_with_empty_children(t: &Context) {
     let others = lines.iter().filter(|l| l.starts_with("/proc/")).count();
     assert!(others <= 2, "{output}");
     assert_eq!(*lines.last().unwrap(), "sh");
+}
+
+/// CVE-2025-52881: the value must not go to what somebody has mounted over the kernel's file.
+fn sysctl_under_a_mount_of_the_host_is_refused(t: &Context) {
+    let fake = t.path("fake");
+    std::fs::create_dir(&fake).unwrap();
+    std::fs::write(fake.join("msgmax"), "fake").unwrap();
+    let mut bundle = t.bundle();
+    bundle.config["linux"]["sysctl"] = json!({"kernel.msgmax": "9000"});
+    bundle.write();
+    let (runtime, root) = (t.runtime.path.display(), t.state_root());
+    let run =
+        format!("{runtime} --root {} run --bundle {} x", root.display(), bundle.dir.display());
+    let mount = format!("mount --bind {} /proc/sys/kernel", fake.display());
+    let output = t.sh(&format!("unshare -m sh -c '{mount}; {run} 2>&1 || echo status $?'"));
+    contains(&output, "status 1");
+    assert_eq!(std::fs::read_to_string(fake.join("msgmax")).unwrap(), "fake");
+}
+
+fn unmapped_user_names_the_mappings(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.config["process"]["user"]["uid"] = json!(70_000);
+    let error = bundle.create_fails();
+    if t.runtime.is_corten() {
+        contains(&error, "linux.uidMappings");
+    }
+}
+
+fn kill_in_a_shared_pid_namespace_ends_all(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.without_namespace("pid");
+    bundle.script("sleep 1000 & echo ready; wait");
+    let container = bundle.start();
+    container.wait_printed("ready");
+    container.kill("KILL");
+    wait_for("an empty cgroup", 10, || {
+        crate::harness::leftovers::reap();
+        crate::harness::cgroup::processes(&bundle.cgroups_path()).is_empty()
+    });
 }

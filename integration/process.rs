@@ -1,6 +1,6 @@
 //! The process as config.json describes it, read back from /proc.
 
-use crate::harness::{Context, Need, Test, contains, proc_status, status_field};
+use crate::harness::{Bundle, Context, Need, Test, contains, proc_status, status_field};
 use crate::test;
 use serde_json::{Value, json};
 
@@ -32,6 +32,14 @@ pub const TESTS: &[Test] = &[
     test!(closed_stdio_of_the_caller),
     test!(scheduler_and_io_priority).needs(&[Need::CortenOnly("scheduler came with 1.2")]),
     test!(listen_fds_are_passed),
+    test!(preserved_descriptors_outlive_hooks),
+    test!(preserved_descriptors_must_be_open),
+    test!(listen_fds_of_another_process_are_not_ours),
+    test!(hard_limits_above_the_callers).needs(&[Need::Capability(24, "CAP_SYS_RESOURCE")]),
+    test!(cwd_that_is_closed_to_the_user),
+    test!(cwd_through_a_preserved_descriptor),
+    test!(capability_sets_of_the_waiting_init),
+    test!(ambient_capabilities_of_the_caller_go),
 ];
 
 /// One field of /proc/self/status inside.
@@ -392,4 +400,104 @@ fn listen_fds_are_passed(t: &Context) {
     );
     let output = t.sh(&script);
     contains(&output, "1 1 1\nactivated");
+}
+
+/// `run FLAGS` from a shell that has done `before`; what it says, also when it fails.
+fn run_from_shell(t: &Context, bundle: &Bundle, before: &str, flags: &str) -> String {
+    bundle.write();
+    let (runtime, root) = (t.runtime.path.display(), t.state_root());
+    let run = format!(
+        "{runtime} --root {} run {flags} --bundle {} shell{}",
+        root.display(),
+        bundle.dir.display(),
+        t.next()
+    );
+    t.sh(&format!("{before}; {run} 2>&1 || echo status $?"))
+}
+
+/// Hooks run with close-on-exec set on everything: what is preserved must come back.
+fn preserved_descriptors_outlive_hooks(t: &Context) {
+    std::fs::write(t.dir.join("given"), "given text").unwrap();
+    for kind in ["createContainer", "startContainer"] {
+        let mut bundle = t.bundle();
+        bundle.config["hooks"] = json!({kind: [{"path": "/bin/sh", "args": ["sh", "-c", ":"]}]});
+        bundle.script("cat <&3");
+        let output = run_from_shell(t, &bundle, "exec 3<given", "--preserve-fds 1");
+        assert_eq!(output, "given text", "{kind}");
+        let _ = std::fs::remove_dir_all(&bundle.dir);
+    }
+}
+
+fn preserved_descriptors_must_be_open(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("echo started");
+    let output = run_from_shell(t, &bundle, "exec 3</etc/passwd", "--preserve-fds 2");
+    contains(&output, "status 1");
+    assert!(!output.contains("started"), "{output}");
+}
+
+fn listen_fds_of_another_process_are_not_ours(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("echo [$LISTEN_FDS]; ls /proc/self/fd | tr '\\n' ' '");
+    let before = "exec 3</etc/passwd; export LISTEN_FDS=1 LISTEN_PID=1";
+    assert_eq!(run_from_shell(t, &bundle, before, ""), "[]\n0 1 2 3", "the last is of `ls`");
+}
+
+/// Only the parent may raise them: root of a user namespace may not.
+fn hard_limits_above_the_callers(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.config["process"]["rlimits"] =
+        json!([{"type": "RLIMIT_NOFILE", "soft": 2000, "hard": 3000}]);
+    bundle.script("ulimit -Sn; ulimit -Hn");
+    assert_eq!(run_from_shell(t, &bundle, "ulimit -n 500", ""), "2000\n3000");
+}
+
+fn cwd_that_is_closed_to_the_user(t: &Context) {
+    let mut bundle = t.bundle();
+    std::fs::create_dir(bundle.rootfs("closed")).unwrap();
+    t.sh(&format!("chmod 700 {}", bundle.rootfs("closed").display()));
+    bundle.config["process"]["cwd"] = json!("/closed");
+    bundle.script("readlink /proc/self/cwd");
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    assert_eq!(bundle.run().ok(), "/closed");
+}
+
+/// CVE-2024-21626, by a descriptor that the caller itself hands down.
+fn cwd_through_a_preserved_descriptor(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["process"]["cwd"] = json!("/proc/self/fd/3");
+    bundle.script("echo started; ls debian_version");
+    let output = run_from_shell(t, &bundle, "exec 3</etc", "--preserve-fds 1");
+    contains(&output, "status 1");
+    assert!(!output.contains("started"), "{output}");
+}
+
+/// execve(2) makes effective and permitted anew: only before it are they as configured.
+fn capability_sets_of_the_waiting_init(t: &Context) {
+    let mut bundle = t.bundle();
+    // CAP_KILL 5, CAP_NET_BIND_SERVICE 10, CAP_AUDIT_WRITE 29.
+    let (kill, bind, write) = ("CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE");
+    bundle.config["process"]["capabilities"] = json!({
+        "bounding": [kill, bind, write], "permitted": [kill, bind], "effective": [bind],
+        "inheritable": [kill],
+    });
+    let container = bundle.create();
+    let text = std::fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
+    let expected =
+        ["0000000000000020", "0000000000000420", "0000000000000400", DEFAULT_CAPS, NO_CAPS];
+    assert_eq!(sets(&text), expected);
+}
+
+fn ambient_capabilities_of_the_caller_go(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["process"]["capabilities"]["inheritable"] = json!(["CAP_KILL"]);
+    bundle.args(["cat", "/proc/self/status"]);
+    bundle.write();
+    let runtime = t.runtime.path.to_str().unwrap();
+    let caller = t.host("/usr/bin/setpriv").args(["--inh-caps=+kill", "--ambient-caps=+kill"]);
+    let run = caller.args([runtime, "--root"]).arg(t.state_root()).args(["run", "--bundle"]);
+    let text = run.arg(&bundle.dir).arg("ambient").output().ok();
+    assert_eq!(status_field(&text, "CapInh").unwrap(), "0000000000000020");
+    assert_eq!(status_field(&text, "CapAmb").unwrap(), NO_CAPS);
 }

@@ -38,6 +38,8 @@ pub const TESTS: &[Test] = &[
         .needs(&[Need::CortenOnly("it would be compared with itself"), Need::Program("runc")]),
     test!(read_only_bind_of_a_nodev_nosuid_mount)
         .needs(&[Need::CortenOnly("1.1 clears the locked flags of the source")]),
+    test!(pivots_unless_told_not_to).needs(&[Need::Program("strace")]),
+    test!(tmpfs_over_a_directory_of_the_image),
 ];
 
 /// The mountinfo line of a destination inside: `(options, type, super options)`.
@@ -527,4 +529,32 @@ fn read_only_bind_of_a_nodev_nosuid_mount(t: &Context) {
     let output = bundle.run();
     t.sh(&format!("umount {}", source.display()));
     has_all(&mount_of(&output.ok(), "/mnt/ro").0, &["ro", "nosuid", "nodev", "noexec"]);
+}
+
+fn pivots_unless_told_not_to(t: &Context) {
+    let bundle = t.bundle();
+    bundle.write();
+    for (flags, count) in [([].as_slice(), 1), (&["--no-pivot"], 0)] {
+        let trace = t.path("trace");
+        let strace = t.host("strace").args(["-f", "-e", "trace=pivot_root", "-o"]).arg(&trace);
+        let run = strace.arg(&t.runtime.path).arg("--root").arg(t.state_root()).arg("run");
+        run.args(flags).arg("--bundle").arg(&bundle.dir).arg("traced").output().exits(0);
+        let trace = std::fs::read_to_string(trace).unwrap();
+        assert_eq!(trace.matches("pivot_root(").count(), count, "{flags:?}:\n{trace}");
+    }
+}
+
+fn tmpfs_over_a_directory_of_the_image(t: &Context) {
+    let mut bundle = t.bundle();
+    std::fs::create_dir(bundle.rootfs("kept")).unwrap();
+    t.sh(&format!("echo x > {0}/file; chmod 1750 {0}", bundle.rootfs("kept").display()));
+    bundle.mount("/kept", "tmpfs", "tmpfs", &["tmpcopyup", "shared"]);
+    // A mount point is made in it, so it becomes read-only only after that.
+    bundle.mount("/mnt", "tmpfs", "tmpfs", &["ro"]);
+    bundle.mount("/mnt/below", "tmpfs", "tmpfs", &[]);
+    bundle.script("stat -c %a /kept; cat /kept/file; touch /mnt/x; cat /proc/self/mountinfo");
+    let output = bundle.run().exits(0);
+    contains(&output.stderr, "Read-only file system");
+    assert!(output.stdout.starts_with("1750\nx\n"), "{output}");
+    contains(&propagation(&output.stdout, "/kept"), "shared");
 }

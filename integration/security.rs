@@ -29,6 +29,10 @@ pub const TESTS: &[Test] = &[
     test!(selinux_label_without_selinux),
     test!(binary_cannot_be_overwritten),
     test!(runtime_process_is_not_dumpable_for_the_container),
+    test!(waiting_init_cannot_be_looked_into),
+    test!(runtime_runs_from_a_binary_that_nobody_can_write),
+    test!(waiting_init_holds_nothing_of_the_host)
+        .needs(&[Need::CortenOnly("1.1 keeps a directory")]),
 ];
 
 fn with_profile(bundle: &mut Bundle, profile: Value) {
@@ -508,4 +512,61 @@ fn runtime_process_is_not_dumpable_for_the_container(t: &Context) {
         container.exec(&["true"]);
     }
     assert_eq!(container.printed(), "", "a directory of the host was reachable");
+}
+
+/// CVE-2016-9962: the same user with the same capabilities, in the same pid namespace.
+fn waiting_init_cannot_be_looked_into(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let first = bundle.start();
+    let mut bundle = t.bundle();
+    bundle.namespace("pid", Some(format!("/proc/{}/ns/pid", first.pid())));
+    let waiting = bundle.create();
+    let numbers = crate::harness::proc_status(waiting.pid(), "NSpid").unwrap();
+    let inside = numbers.split_whitespace().last().unwrap();
+    contains(&first.exec(&["ls", &format!("/proc/{inside}/root/")]).fails(), "Permission denied");
+}
+
+/// CVE-2019-5736: init before its exec, and the runtime that waits for `run` and `exec`.
+fn runtime_runs_from_a_binary_that_nobody_can_write(t: &Context) {
+    use nix::sys::statvfs::{FsFlags, fstatvfs};
+    let is_sealed = |pid: i32| {
+        let Ok(exe) = std::fs::File::open(format!("/proc/{pid}/exe")) else { return false };
+        let read_only = fstatvfs(&exe).unwrap().flags().contains(FsFlags::ST_RDONLY);
+        let seals = nix::fcntl::fcntl(&exe, nix::fcntl::FcntlArg::F_GET_SEALS);
+        read_only || seals.is_ok_and(|seals| seals != 0)
+    };
+    let container = t.bundle().create();
+    assert!(is_sealed(container.pid()), "init");
+    if !t.runtime.is_corten() {
+        return;
+    }
+    let mut bundle = t.bundle();
+    bundle.idle();
+    let running = bundle.start();
+    let exec = running.exec_command(&[], &["sh", "-c", "echo ready; sleep 1000"]).spawn();
+    crate::harness::wait_for("the program", 10, || {
+        std::fs::read_to_string(&exec.out).unwrap().contains("ready")
+    });
+    assert!(is_sealed(exec.pid()), "exec");
+    running.kill("KILL");
+    exec.wait().exits(137);
+}
+
+/// With CAP_SYS_PTRACE a neighbour could go through it: to the host's /proc, for one.
+fn waiting_init_holds_nothing_of_the_host(t: &Context) {
+    use std::os::unix::fs::FileTypeExt;
+    let with_program = t.bundle().create();
+    let mut bundle = t.bundle();
+    bundle.config.as_object_mut().unwrap().remove("process");
+    let without = bundle.create();
+    for pid in [with_program.pid(), without.pid()] {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = std::fs::metadata(&path).unwrap().file_type();
+            let standard = ["0", "1", "2"].iter().any(|fd| path.ends_with(fd));
+            let link = std::fs::read_link(&path).unwrap();
+            assert!(standard || kind.is_fifo() || kind.is_socket(), "{path:?}: {link:?}");
+        }
+    }
 }

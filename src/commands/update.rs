@@ -219,6 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn no_flag_is_lost() {
+        let text = |text: &str| Some(text.to_owned());
+        let args = UpdateArgs {
+            cpu_period: text("1"),
+            cpu_burst: text("2"),
+            cpu_rt_period: text("3"),
+            cpu_rt_runtime: text("4"),
+            cpu_idle: text("1"),
+            cpuset_mems: text("0"),
+            memory_reservation: text("5"),
+            memory_swap: text("6"),
+            ..UpdateArgs::default()
+        };
+        assert_eq!(
+            from_flags(&args).unwrap(),
+            json!({
+                "cpu": {
+                    "period": 1, "burst": 2, "realtimePeriod": 3, "realtimeRuntime": 4,
+                    "idle": 1, "mems": "0",
+                },
+                "memory": { "reservation": 5, "swap": 6 },
+            })
+        );
+    }
+
+    #[test]
     fn a_bad_value_names_its_flag() {
         let args = UpdateArgs { cpu_period: Some("-5".into()), ..UpdateArgs::default() };
         assert_eq!(

@@ -88,3 +88,25 @@ fn memory_copy(exe: &OwnedFd) -> Result<OwnedFd> {
     log::debug!("running from a sealed copy in memory, descriptor {}", copy.as_raw_fd());
     Ok(copy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_copy_can_be_written() {
+        let own = || open("/proc/self/exe", OFlag::O_RDONLY, Mode::empty()).unwrap();
+        let copy = memory_copy(&own()).unwrap();
+        assert!(is_sealed(&copy) && !is_sealed(&own()));
+        assert_eq!(nix::unistd::write(&copy, b"x"), Err(Errno::EPERM));
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+        assert_eq!(std::fs::read(path).unwrap(), std::fs::read("/proc/self/exe").unwrap());
+        if nix::unistd::geteuid().is_root() {
+            let mounted = read_only_mount(&own()).unwrap();
+            assert!(is_sealed(&mounted));
+            let path = format!("/proc/self/fd/{}", mounted.as_raw_fd());
+            let error = open(path.as_str(), OFlag::O_WRONLY, Mode::empty()).unwrap_err();
+            assert!(matches!(error, Errno::EROFS | Errno::ETXTBSY), "{error}");
+        }
+    }
+}
