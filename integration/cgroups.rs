@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = &[
     test!(update_memory_up_and_down).needs(&[Need::V1("memory")]),
     test!(events_stats_hold_what_the_kernel_says).needs(&[Need::V1("memory")]),
     test!(events_stream_ends_with_the_container),
+    test!(events_tell_of_an_out_of_memory_kill).needs(&[Need::V1("memory")]),
+    test!(every_flag_of_update).needs(&[Need::V1("memory"), Need::V1("cpuset")]),
     test!(groups_are_gone_after_delete),
     test!(groups_made_inside_are_removed),
     test!(parents_stay),
@@ -285,6 +287,48 @@ fn events_stream_ends_with_the_container(t: &Context) {
     for line in output.stdout.lines() {
         serde_json::from_str::<Value>(line).unwrap();
     }
+}
+
+fn events_tell_of_an_out_of_memory_kill(t: &Context) {
+    let container = limited(t, json!({"memory": {"limit": 33_554_432}}));
+    let stream = t.runtime().args(["events", "--interval", "1h", &container.id]).spawn();
+    let out = stream.out.clone();
+    // The watch stands when the process waits; nothing shows it from outside.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    container.exec(&["sh", "-c", "dd if=/dev/zero of=/dev/shm/big bs=1M count=60"]).fails();
+    let oom = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["type"] == "oom" && event["id"] == json!(container.id)
+    };
+    wait_for("an oom record", 10, || std::fs::read_to_string(&out).unwrap().lines().any(oom));
+    stream.signal(nix::sys::signal::Signal::SIGKILL);
+    stream.wait();
+}
+
+/// One flag at a time, and the file that it changes.
+fn every_flag_of_update(t: &Context) {
+    let container = limited(t, json!({"cpu": {"quota": 40_000, "period": 100_000}}));
+    for (flag, controller, file, expected) in [
+        ("--memory=50331648", "memory", "memory.limit_in_bytes", "50331648"),
+        ("--memory-reservation=25165824", "memory", "memory.soft_limit_in_bytes", "25165824"),
+        ("--cpu-share=333", "cpu", "cpu.shares", "333"),
+        ("--cpu-period=80000", "cpu", "cpu.cfs_period_us", "80000"),
+        ("--cpu-quota=60000", "cpu", "cpu.cfs_quota_us", "60000"),
+        ("--cpuset-cpus=0", "cpuset", "cpuset.cpus", "0"),
+        ("--cpuset-mems=0", "cpuset", "cpuset.mems", "0"),
+        ("--pids-limit=55", "pids", "pids.max", "55"),
+    ] {
+        update(t, &container, &[flag]);
+        assert_eq!(read(&container.cgroup(controller), file), expected, "{flag}");
+    }
+    if t.runtime.is_corten() {
+        update(t, &container, &["--cpu-burst=10000"]);
+        assert_eq!(read(&container.cgroup("cpu"), "cpu.cfs_burst_us"), "10000");
+    }
+    for bad in ["--memory=lots", "--cpu-share=-5", "--cpuset-cpus=4000", "--pids-limit=x"] {
+        t.runtime().args(["update", bad, &container.id]).output().fails();
+    }
+    assert_eq!(read(&container.cgroup("memory"), "memory.limit_in_bytes"), "50331648");
 }
 
 fn groups_are_gone_after_delete(t: &Context) {

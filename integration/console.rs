@@ -99,8 +99,14 @@ fn foreground(t: &Context, args: &[&str]) -> Terminal {
     terminal
 }
 
+/// runc gives a terminal its size a moment after the program has started.
+fn patience(t: &Context) -> &'static str {
+    if t.runtime.is_corten() { "" } else { "sleep 0.5; " }
+}
+
 fn foreground_terminal(t: &Context) {
-    let bundle = with_terminal(t, "tty; stty size; read line; echo got:$line; exit 5");
+    let script = format!("{}tty; stty size; read line; echo got:$line; exit 5", patience(t));
+    let bundle = with_terminal(t, &script);
     let container = bundle.named("fore");
     let mut terminal =
         foreground(t, &["run", "--bundle", bundle.dir.to_str().unwrap(), &container.id]);
@@ -179,17 +185,8 @@ fn exec_with_a_terminal_in_the_foreground(t: &Context) {
     let mut bundle = t.bundle();
     bundle.idle();
     let container = bundle.start();
-    let mut terminal = foreground(
-        t,
-        &[
-            "exec",
-            "--tty",
-            &container.id,
-            "sh",
-            "-c",
-            "tty; stty size; read l; echo got:$l; exit 9",
-        ],
-    );
+    let script = format!("{}tty; stty size; read l; echo got:$l; exit 9", patience(t));
+    let mut terminal = foreground(t, &["exec", "--tty", &container.id, "sh", "-c", &script]);
     terminal.expect("/dev/pts/0");
     terminal.expect("24 80");
     terminal.send("abc\r");
@@ -266,6 +263,19 @@ fn pidfd_socket(t: &Context) {
         std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
     let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
     assert_eq!(pid, container.pid().to_string());
+    // exec hands over that of its own process.
+    container.command("start").exits(0);
+    let socket = t.path("pidfd");
+    let receiver = Receiver::bind(&socket);
+    let pid_file = t.path("pid");
+    let flags = ["--detach", "--pidfd-socket", socket.to_str().unwrap(), "--pid-file"];
+    let flags = [&flags[..], &[pid_file.to_str().unwrap()]].concat();
+    container.exec_command(&flags, &["sleep", "1000"]).output().exits(0);
+    let (_, fds) = receiver.receive();
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).unwrap();
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).unwrap().trim().to_string();
+    assert_eq!(pid, std::fs::read_to_string(pid_file).unwrap());
 }
 
 fn run_with_closed_terminal_input(t: &Context) {

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     test!(run_passes_on_a_signal_death),
     test!(run_deletes_and_keep_keeps),
     test!(run_detach_leaves_the_container),
+    test!(no_subreaper_changes_nothing_else),
     test!(pid_file_holds_the_pid),
     test!(kill_takes_names_and_numbers),
     test!(kill_all_reaches_every_process),
@@ -137,6 +138,12 @@ fn run_detach_leaves_the_container(t: &Context) {
     container.run(&["--detach"]).exits(0);
     assert_eq!(container.status(), "running");
     container.end();
+}
+
+fn no_subreaper_changes_nothing_else(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("sleep 0.1 & exit 6");
+    bundle.run_with(&["--no-subreaper"]).exits(6);
 }
 
 fn pid_file_holds_the_pid(t: &Context) {

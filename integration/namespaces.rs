@@ -20,6 +20,8 @@ pub const TESTS: &[Test] = &[
     test!(cgroup_namespace_hides_the_path),
     test!(time_namespace_has_offsets)
         .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
+    test!(joined_time_namespace)
+        .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
     test!(user_namespace_maps_ids),
     test!(user_namespace_owns_the_other_namespaces),
     test!(user_namespace_with_read_only_root_and_devices),
@@ -240,6 +242,23 @@ fn time_namespace_has_offsets(t: &Context) {
     assert!(offsets.contains(&vec!["monotonic", "500", "0"]), "{output}");
     assert!(offsets.contains(&vec!["boottime", "1000000", "0"]), "{output}");
     assert!(!output.ends_with(link("self", "time").to_str().unwrap()));
+}
+
+fn joined_time_namespace(t: &Context) {
+    let mut first = t.bundle();
+    first.namespace("time", None);
+    first.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 7_000_000}});
+    first.idle();
+    let first = first.start();
+    let mut second = t.bundle();
+    second.namespace("time", Some(format!("/proc/{}/ns/time", first.pid())));
+    second.args(["cat", "/proc/uptime"]);
+    let output = second.run().ok();
+    let uptime: f64 = output.split(' ').next().unwrap().parse().unwrap();
+    assert!(uptime > 7_000_000.0, "{uptime}");
+    // exec enters it too.
+    let inside = first.sh("cut -d. -f1 /proc/uptime");
+    assert!(inside.parse::<u64>().unwrap() > 7_000_000, "{inside}");
 }
 
 fn user_namespace_maps_ids(t: &Context) {
