@@ -15,13 +15,13 @@ use nix::unistd::Pid;
 use self::relay::Relay;
 use crate::error::{Context, Result};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
-use crate::sys::tty::{End, reap_any};
+use crate::sys::tty::{self, End, reap_any};
 
 /// What must be in place before the container's process exists.
 #[derive(Debug)]
 pub struct Foreground {
     signals: SignalFd,
-    before: SigSet,
+    _held: HeldSignals,
 }
 
 impl Foreground {
@@ -31,15 +31,10 @@ impl Foreground {
         if subreaper && let Err(errno) = set_child_subreaper(true) {
             log::warn!("cannot become a subreaper: {}", crate::error::errno_text(errno));
         }
-        let mut mask = SigSet::all();
-        // SIGPIPE and SIGURG come from our own reads and writes.
-        mask.remove(Signal::SIGPIPE);
-        mask.remove(Signal::SIGURG);
-        let before = SigSet::thread_get_mask().context("cannot read the signal mask")?;
-        mask.thread_block().context("cannot block signals")?;
+        let (held, mask) = HeldSignals::hold()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).context("cannot make a signalfd")?;
-        Ok(Foreground { signals, before })
+        Ok(Foreground { signals, _held: held })
     }
 
     /// Serves `pid`, our child, until it ends; `master` is the terminal it works on, if it has
@@ -79,7 +74,33 @@ impl Foreground {
     }
 }
 
-impl Drop for Foreground {
+/// While it lives, signals wait: `create` is not left half done by SIGINT or SIGTERM. The child
+/// must set its own mask.
+#[derive(Debug)]
+pub struct HeldSignals {
+    before: SigSet,
+}
+
+impl HeldSignals {
+    /// Blocks every signal that others send; gives also which ones.
+    pub fn hold() -> Result<(Self, SigSet)> {
+        let mut mask = SigSet::all();
+        // SIGPIPE and SIGURG come from our own reads and writes.
+        mask.remove(Signal::SIGPIPE);
+        mask.remove(Signal::SIGURG);
+        let before = SigSet::thread_get_mask().context("cannot read the signal mask")?;
+        mask.thread_block().context("cannot block signals")?;
+        Ok((HeldSignals { before }, mask))
+    }
+}
+
+/// Columns and rows of the terminal that we are started at, if it is one.
+pub fn own_terminal_size() -> Option<(u16, u16)> {
+    let size = tty::size(std::io::stdin()).ok()?;
+    Some((size.columns, size.rows)).filter(|size| *size != (0, 0))
+}
+
+impl Drop for HeldSignals {
     fn drop(&mut self) {
         // Fails for an invalid mask only, and this one came from the kernel.
         let _ = self.before.thread_set_mask();

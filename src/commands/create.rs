@@ -20,11 +20,12 @@ use crate::plan::mounts::CgroupMount;
 use crate::rootfs;
 use crate::security::{caps, lsm};
 use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
-use crate::supervise::Foreground;
+use crate::supervise::{Foreground, HeldSignals, own_terminal_size};
 
 /// `create`: everything up to the program, which waits for `start`.
 pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
     let request = Request::read(args, true)?;
+    let _held = HeldSignals::hold()?;
     let made = request.make(root, true).with_context(|| request.story())?;
     made.hand_over(args).with_context(|| request.story())
 }
@@ -76,6 +77,9 @@ impl<'a> Request<'a> {
         if let Some(process) = &mut plan.process {
             lsm::check(process, "config.json: process")?;
             process.caps = caps::narrow(&process.caps, new_user)?;
+            if !detached && process.console_size.is_none() {
+                process.console_size = own_terminal_size();
+            }
             preserve_fds += output::pass_listen_fds(process);
         }
         output::check_preserved(preserve_fds)?;

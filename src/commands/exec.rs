@@ -18,7 +18,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::{personality, seccomp::SeccompPlan};
 use crate::security::{caps, lsm};
 use crate::state::{self, State, StateDir, Status};
-use crate::supervise::Foreground;
+use crate::supervise::{Foreground, own_terminal_size};
 
 /// Runs the program; gives its exit status, or 0 when detached.
 pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
@@ -43,6 +43,9 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
     let mut process = process(args, &container)?;
     lsm::check(&process, "process")?;
     process.caps = caps::narrow(&process.caps, namespaces.has(Namespace::User))?;
+    if !args.detach && process.console_size.is_none() {
+        process.console_size = own_terminal_size();
+    }
     let preserve_fds = args.preserve_fds + output::pass_listen_fds(&mut process);
     output::check_preserved(preserve_fds)?;
     let seccomp: Option<SeccompPlan> = match dir.read_file(state::SECCOMP)? {
