@@ -492,7 +492,7 @@ fn same_mounts_as_runc(t: &Context) {
     std::fs::create_dir(&source).unwrap();
     bundle.bind(&source, "/mnt/bound", &["ro", "nosuid"]);
     bundle.mount("/mnt/rprivate", "bind", &source, &["rbind", "rprivate", "noexec"]);
-    bundle.mount("/mnt/tmp", "tmpfs", "tmpfs", &["size=1m", "noatime"]);
+    bundle.mount("/mnt/tmp", "tmpfs", "tmpfs", &["size=1m", "noatime", "mode=700"]);
     // Masked directories are Corten's own matter: an empty tmpfs of its own size.
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/proc/keys"]);
     bundle.args(["cat", "/proc/self/mountinfo"]);

@@ -15,12 +15,13 @@ use nix::unistd::Pid;
 use self::relay::Relay;
 use crate::error::{Context, Result};
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
-use crate::sys::tty::{self, End, reap_any};
+use crate::sys::tty::{End, reap_any};
 
 /// What must be in place before the container's process exists.
 #[derive(Debug)]
 pub struct Foreground {
     signals: SignalFd,
+    relay: Option<Relay>,
     _held: HeldSignals,
 }
 
@@ -34,40 +35,46 @@ impl Foreground {
         let (held, mask) = HeldSignals::hold()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).context("cannot make a signalfd")?;
-        Ok(Foreground { signals, _held: held })
+        Ok(Foreground { signals, relay: None, _held: held })
     }
 
-    /// Serves `pid`, our child, until it ends; `master` is the terminal it works on, if it has
-    /// one. Gives its exit status, 128 + N when signal N ended it.
-    pub fn run(self, pid: Pid, master: Option<OwnedFd>) -> Result<i32> {
+    /// Joins our terminal to the container's, whose master this is: before its program runs, which
+    /// shall find the size and the modes as they stay.
+    pub fn attach(&mut self, master: OwnedFd) -> Result<()> {
+        self.relay = Some(Relay::new(master)?);
+        Ok(())
+    }
+
+    /// Serves `pid`, our child, until it ends. Gives its exit status, 128 + N when signal N ended
+    /// it.
+    pub fn run(mut self, pid: Pid) -> Result<i32> {
         let process = pidfd_open(pid).with_context(|| format!("cannot open process {pid}"))?;
-        let mut relay = master.map(Relay::new).transpose()?;
         // It may have ended already, with its SIGCHLD taken by a hook's wait.
         let mut status = reap(pid)?;
         while status.is_none() {
             let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            if let Some(relay) = &relay {
+            if let Some(relay) = &self.relay {
                 fds.extend(relay.interests());
             }
             match poll(&mut fds, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 ready => ready.context("cannot wait for signals (poll)")?,
             };
-            if let Some(relay) = &mut relay {
+            if let Some(relay) = &mut self.relay {
                 relay.copy();
             }
             while let Some(info) = self.signals.read_signal().context("cannot read a signal")? {
                 match info.ssi_signo as i32 {
                     libc::SIGCHLD => status = reap(pid)?.or(status),
-                    libc::SIGWINCH if relay.is_some() => {
-                        relay.iter().for_each(Relay::resize);
+                    libc::SIGWINCH if self.relay.is_some() => {
+                        self.relay.iter().for_each(Relay::resize);
                     }
                     // It may be gone by now; its SIGCHLD is on the way.
                     signal => drop(pidfd_send_signal(process.as_fd(), signal)),
                 }
             }
         }
-        if let Some(relay) = &mut relay {
+        if let Some(relay) = &mut self.relay {
             relay.drain();
         }
         Ok(status.unwrap_or_default())
@@ -92,12 +99,6 @@ impl HeldSignals {
         mask.thread_block().context("cannot block signals")?;
         Ok((HeldSignals { before }, mask))
     }
-}
-
-/// Columns and rows of the terminal that we are started at, if it is one.
-pub fn own_terminal_size() -> Option<(u16, u16)> {
-    let size = tty::size(std::io::stdin()).ok()?;
-    Some((size.columns, size.rows)).filter(|size| *size != (0, 0))
 }
 
 impl Drop for HeldSignals {

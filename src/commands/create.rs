@@ -20,7 +20,7 @@ use crate::plan::mounts::CgroupMount;
 use crate::rootfs;
 use crate::security::{caps, lsm};
 use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
-use crate::supervise::{Foreground, HeldSignals, own_terminal_size};
+use crate::supervise::{Foreground, HeldSignals};
 
 /// `create`: everything up to the program, which waits for `start`.
 pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
@@ -33,18 +33,15 @@ pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
 /// `run`: create and start, and, unless detached, wait and delete. Gives the exit status.
 pub fn run(root: &Path, args: &RunArgs) -> Result<i32> {
     let request = Request::read(&args.create, args.detach)?;
-    let foreground = match args.detach {
+    let mut foreground = match args.detach {
         true => None,
         false => Some(Foreground::prepare(!args.no_subreaper)?),
     };
-    let mut made = request.make(root, false).with_context(|| request.story())?;
-    let console = match request.sockets.console.is_some() {
-        true => None,
-        false => made.launched.console.take(),
-    };
-    let (pid, dir) = made.hand_over_and_start(&request).with_context(|| request.story())?;
+    let made = request.make(root, false).with_context(|| request.story())?;
+    let (pid, dir) =
+        made.hand_over_and_start(&request, foreground.as_mut()).with_context(|| request.story())?;
     let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.run(pid, console)?;
+    let status = foreground.run(pid)?;
     if !args.keep {
         lifecycle::destroy(&dir)?;
     }
@@ -77,9 +74,6 @@ impl<'a> Request<'a> {
         if let Some(process) = &mut plan.process {
             lsm::check(process, "config.json: process")?;
             process.caps = caps::narrow(&process.caps, new_user)?;
-            if !detached && process.console_size.is_none() {
-                process.console_size = own_terminal_size();
-            }
             preserve_fds += output::pass_listen_fds(process);
         }
         output::check_preserved(preserve_fds)?;
@@ -244,8 +238,13 @@ impl Made {
     }
 
     /// The same for `run`, then lets init go and runs the poststart hooks.
-    fn hand_over_and_start(mut self, request: &Request<'_>) -> Result<(Pid, StateDir)> {
+    fn hand_over_and_start(
+        mut self,
+        request: &Request<'_>,
+        foreground: Option<&mut Foreground>,
+    ) -> Result<(Pid, StateDir)> {
         let started = self.finish(request.args).and_then(|()| {
+            request.sockets.attach(&mut self.launched, foreground)?;
             start(&self.launched.channel)?;
             let pid = self.launched.pid;
             hooks::run(

@@ -18,7 +18,7 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::{personality, seccomp::SeccompPlan};
 use crate::security::{caps, lsm};
 use crate::state::{self, State, StateDir, Status};
-use crate::supervise::{Foreground, own_terminal_size};
+use crate::supervise::Foreground;
 
 /// Runs the program; gives its exit status, or 0 when detached.
 pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
@@ -43,9 +43,6 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
     let mut process = process(args, &container)?;
     lsm::check(&process, "process")?;
     process.caps = caps::narrow(&process.caps, namespaces.has(Namespace::User))?;
-    if !args.detach && process.console_size.is_none() {
-        process.console_size = own_terminal_size();
-    }
     let preserve_fds = args.preserve_fds + output::pass_listen_fds(&mut process);
     output::check_preserved(preserve_fds)?;
     let seccomp: Option<SeccompPlan> = match dir.read_file(state::SECCOMP)? {
@@ -59,7 +56,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         args.detach,
     )?;
     let cgroup = cgroup.for_exec(&args.cgroup, state.init_process_pid)?;
-    let foreground = match args.detach {
+    let mut foreground = match args.detach {
         true => None,
         false => Some(Foreground::prepare(false)?),
     };
@@ -78,7 +75,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         state_json: &state.oci_json(Status::Running, state.init_process_pid),
     })
     .with_context(|| format!("while executing in container {id:?}"))?;
-    if let Err(error) = hand_over_and_start(args, &sockets, &launched) {
+    if let Err(error) = hand_over_and_start(args, &sockets, &mut launched, foreground.as_mut()) {
         // It may have ended by itself: then there is only the reaping.
         let _ = crate::sys::process::pidfd_send_signal(launched.pidfd.as_fd(), libc::SIGKILL);
         let _ = waitpid(launched.pid, None);
@@ -86,21 +83,21 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
     }
     match foreground {
         None => Ok(0),
-        Some(foreground) => {
-            let console = match sockets.console.is_some() {
-                true => None,
-                false => launched.console.take(),
-            };
-            foreground.run(launched.pid, console)
-        }
+        Some(foreground) => foreground.run(launched.pid),
     }
 }
 
-fn hand_over_and_start(args: &ExecArgs, sockets: &Sockets, launched: &Launched) -> Result<()> {
+fn hand_over_and_start(
+    args: &ExecArgs,
+    sockets: &Sockets,
+    launched: &mut Launched,
+    foreground: Option<&mut Foreground>,
+) -> Result<()> {
     sockets.send(launched)?;
     if let Some(file) = &args.pid_file {
         output::write_pid(file, launched.pid)?;
     }
+    sockets.attach(launched, foreground)?;
     start(&launched.channel)
 }
 

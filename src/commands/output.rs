@@ -13,12 +13,13 @@ use crate::console;
 use crate::error::{Context, Result};
 use crate::launch::parent::Launched;
 use crate::plan::process::{ProcessPlan, c_string};
+use crate::supervise::Foreground;
 use crate::sys::process::is_open;
 
 /// Sockets of the caller, connected before anything is made.
 pub struct Sockets {
     /// `--console-socket`
-    pub console: Option<OwnedFd>,
+    console: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
 }
 
@@ -52,6 +53,18 @@ impl Sockets {
             console: connect(console, "--console-socket")?,
             pidfd: connect(pidfd, "--pidfd-socket")?,
         })
+    }
+
+    /// Gives the terminal's master to the foreground, unless a console socket got it.
+    pub fn attach(
+        &self,
+        launched: &mut Launched,
+        foreground: Option<&mut Foreground>,
+    ) -> Result<()> {
+        match (foreground, launched.console.take()) {
+            (Some(foreground), Some(master)) if self.console.is_none() => foreground.attach(master),
+            _ => Ok(()),
+        }
     }
 
     /// Sends the terminal's master and the pidfd to those who asked for them.
