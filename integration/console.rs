@@ -295,7 +295,9 @@ fn run_with_closed_terminal_input(t: &Context) {
 }
 
 fn lines_end_plainly_where_no_terminal_reads(t: &Context) {
-    assert_eq!(with_terminal(t, "echo a; echo b").run().exits(0).stdout, "a\nb\n");
+    // Set by the waiting `run`, a moment after the start.
+    let bundle = with_terminal(t, "sleep 0.5; echo a; echo b");
+    assert_eq!(bundle.run().exits(0).stdout, "a\nb\n");
 }
 
 fn exec_of_a_process_file_with_a_terminal(t: &Context) {
