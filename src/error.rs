@@ -67,8 +67,10 @@ pub fn kind(error: &Error) -> Kind {
 }
 
 /// The text of an errno as engines match on it: lower case, no number ("no such file or directory").
+/// The C library's words, which are also Go's: nix has its own for ENOMEM, ELOOP or ERANGE.
 pub fn errno_text(errno: Errno) -> String {
-    let text = errno.desc();
+    let text = std::io::Error::from_raw_os_error(errno as i32).to_string();
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_lowercase().chain(chars).collect(),
@@ -179,5 +181,7 @@ mod tests {
         assert_eq!(render_line(&error), "exec /nope: no such file or directory");
         let io = Error::from(std::io::Error::from_raw_os_error(13)).context("open /x");
         assert_eq!(render_line(&io), "open /x: permission denied");
+        assert_eq!(errno_text(Errno::ENOMEM), "cannot allocate memory");
+        assert_eq!(errno_text(Errno::ERANGE), "numerical result out of range");
     }
 }
