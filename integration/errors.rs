@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = &[
     test!(bad_ids),
     test!(id_in_use),
     test!(missing_program_fails_create_or_start),
+    test!(failed_start_leaves_a_stopped_container)
+        .needs(&[Need::CortenOnly("runc's start does not see the error")]),
     test!(bad_command_lines),
     test!(missing_container),
     test!(later_options_are_refused_clearly).needs(&[Need::CortenOnly("runc can do these")]),
@@ -266,6 +268,22 @@ fn missing_program_fails_create_or_start(t: &Context) {
         contains(&stderr, text);
         contains(&stderr, program);
         assert_eq!(code, 1, "{program}");
+    }
+}
+
+/// As soon as `start` has failed, for dockerd deletes the task at once.
+fn failed_start_leaves_a_stopped_container(t: &Context) {
+    let mut bundle = t.bundle();
+    std::fs::write(bundle.rootfs("bin/odd"), "#!/no/such/interpreter\n").unwrap();
+    t.sh(&format!("chmod 755 {}", bundle.rootfs("bin/odd").display()));
+    bundle.args(["odd"]);
+    for _ in 0..20 {
+        let container = bundle.create();
+        let stat = format!("/proc/{}/stat", container.pid());
+        contains(&container.command("start").fails(), "no such file or directory");
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "still there: {stat}");
+        container.command("delete").exits(0);
     }
 }
 
