@@ -18,6 +18,8 @@ pub const TESTS: &[Test] = &[
     test!(bad_ids),
     test!(id_in_use),
     test!(missing_program_fails_create_or_start),
+    test!(failed_start_leaves_a_stopped_container)
+        .needs(&[Need::CortenOnly("runc's start does not see the error")]),
     test!(bad_command_lines),
     test!(missing_container),
     test!(later_options_are_refused_clearly).needs(&[Need::CortenOnly("runc can do these")]),
@@ -175,11 +177,11 @@ const LATE: &[Bad] = &[
         edit: |c| {
             c["mounts"][5] = json!({"destination": "/etc/passwd", "type": "tmpfs", "source": "x"})
         },
-        names: "(mounts[5]): the mount point is not a directory",
+        names: "(mounts[5]): a directory on a file: not a directory",
     },
     Bad {
         edit: |c| c["mounts"][5] = json!({"destination": "/etc", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}),
-        names: "(mounts[5]): the source is not a directory",
+        names: "(mounts[5]): a file on a directory: not a directory",
     },
     Bad {
         edit: |c| {
@@ -313,6 +315,22 @@ fn missing_program_fails_create_or_start(t: &Context) {
         contains(&stderr, text);
         contains(&stderr, program);
         assert_eq!(code, 1, "{program}");
+    }
+}
+
+/// As soon as `start` has failed, for dockerd deletes the task at once.
+fn failed_start_leaves_a_stopped_container(t: &Context) {
+    let mut bundle = t.bundle();
+    std::fs::write(bundle.rootfs("bin/odd"), "#!/no/such/interpreter\n").unwrap();
+    t.sh(&format!("chmod 755 {}", bundle.rootfs("bin/odd").display()));
+    bundle.args(["odd"]);
+    for _ in 0..20 {
+        let container = bundle.create();
+        let stat = format!("/proc/{}/stat", container.pid());
+        contains(&container.command("start").fails(), "no such file or directory");
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "still there: {stat}");
+        container.command("delete").exits(0);
     }
 }
 

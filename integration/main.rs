@@ -9,6 +9,7 @@ mod harness;
 
 mod cgroups;
 mod console;
+mod crash;
 mod devices;
 mod engines;
 mod errors;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let groups = [
         lifecycle::TESTS,
+        crash::TESTS,
         namespaces::TESTS,
         process::TESTS,
         rootfs::TESTS,

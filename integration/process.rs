@@ -124,6 +124,9 @@ fn home_comes_from_passwd(t: &Context) {
         bundle.config["process"]["user"]["uid"] = json!(uid);
         bundle.script("echo $HOME");
         assert_eq!(bundle.run().ok(), home, "of user {uid}");
+        // As Podman's exec writes it.
+        bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("HOME="));
+        assert_eq!(bundle.run().ok(), home, "of user {uid}");
     }
 }
 

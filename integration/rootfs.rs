@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     test!(writable_root),
     test!(no_pivot),
     test!(bind_mounts_of_files_and_directories),
+    test!(files_do_not_fit_on_directories),
     test!(bind_options),
     test!(rbind_takes_the_mounts_below),
     test!(recursive_attributes),
@@ -140,6 +141,22 @@ fn bind_mounts_of_files_and_directories(t: &Context) {
     assert_eq!(output.stdout, "boundboundbound");
     contains(&output.stderr, "Read-only file system");
     assert!(source.join("new").exists());
+}
+
+/// As `docker run -v FILE:/etc` asks for it; the words are those that Docker explains further.
+fn files_do_not_fit_on_directories(t: &Context) {
+    let file = t.path("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let mut bundle = t.bundle();
+    for (kind, source, destination) in
+        [("bind", file, "/etc"), ("bind", "/usr", "/etc/passwd"), ("tmpfs", "tmpfs", "/etc/passwd")]
+    {
+        let options: &[&str] = if kind == "bind" { &["rbind"] } else { &[] };
+        bundle.mount(destination, kind, source, options);
+        contains(&bundle.create_fails(), "not a directory");
+        bundle.without_mount(destination);
+    }
 }
 
 fn bind_options(t: &Context) {

@@ -32,7 +32,16 @@ pub fn start(root: &Path, id: &str) -> Result<()> {
         Status::Running => return Err(wrong_state("cannot start an already running container")),
         other => return Err(wrong_state(format!("cannot start a container in the {other} state"))),
     }
-    gate::open(&dir).with_context(|| format!("while starting container {id:?}"))?;
+    let init = state.init_pidfd()?;
+    gate::open(&dir).map_err(|error| {
+        // Engines delete the task at once, and keep for ever what was not yet stopped then.
+        if let Some(init) = init.filter(|_| !gate::is_closed(&dir))
+            && let Err(error) = wait_for_end(&init, state.init_process_pid)
+        {
+            log::warn!("ignoring: {}", render_line(&error));
+        }
+        error.context(format!("while starting container {id:?}"))
+    })?;
     let json = state.oci_json(Status::Running, state.init_process_pid);
     hooks::run(&state.hooks.poststart, &json).map_err(|error| {
         // The spec: the container is then stopped (runtime.md, "Lifecycle", step 10).

@@ -167,9 +167,11 @@ fn give_stdio(uid: u32) {
     }
 }
 
-/// The plan's environment, with HOME from the container's passwd where it is missing.
+/// The plan's environment, with HOME from the container's passwd where it is missing or empty:
+/// Podman's exec writes `HOME=` for a user whom passwd does not name.
 fn environment(root: &RootDir, process: &ProcessPlan) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
+    env.retain(|entry| entry.as_bytes() != b"HOME=");
     if !env.iter().any(|entry| entry.as_bytes().starts_with(b"HOME=")) {
         let home = root
             .read_bounded(&InsidePath::new("/etc/passwd", "passwd")?, MAX_PASSWD)

@@ -56,7 +56,7 @@ pub struct Site {
 impl Site {
     /// Attaches a detached mount, and records it where it outlives the container.
     pub fn attach(&mut self, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
-        sys::move_mount(tree, target).map_err(|errno| explain_attach(errno, tree, target))?;
+        sys::move_mount(tree, target).map_err(|errno| not_attached(errno, tree, target))?;
         self.record(tree)
     }
 
@@ -86,20 +86,16 @@ pub fn unmount(mounts: &[PathBuf]) {
     }
 }
 
-/// move_mount(2) says EINVAL where mount(2) says ENOTDIR, which dockerd looks for.
-fn explain_attach(errno: Errno, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Error {
-    let is_directory = |fd| file_type(fd).map(|kind| kind == SFlag::S_IFDIR);
-    match (errno, is_directory(tree), is_directory(target)) {
-        (Errno::EINVAL, Ok(true), Ok(false)) => {
-            Fault::bad_input("the mount point is not a directory")
-                .hint("a directory can only be mounted on a directory")
-                .into()
-        }
-        (Errno::EINVAL, Ok(false), Ok(true)) => Fault::bad_input("the source is not a directory")
-            .hint("the mount point is one; a file can only be mounted on a file")
-            .into(),
-        _ => call("move_mount")(errno),
-    }
+/// Why move_mount(2) failed. A file on a directory, or the reverse, is EINVAL here and ENOTDIR for
+/// mount(2), which people and engines know: Docker explains it, with exit code 126.
+fn not_attached(errno: Errno, tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Error {
+    let is_directory = |file| file_type(file).map(|kind| kind == SFlag::S_IFDIR);
+    let what = match (errno, is_directory(tree), is_directory(target)) {
+        (Errno::EINVAL, Ok(false), Ok(true)) => "a file on a directory",
+        (Errno::EINVAL, Ok(true), Ok(false)) => "a directory on a file",
+        _ => return call("move_mount")(errno),
+    };
+    Error::from(Errno::ENOTDIR).context(what)
 }
 
 /// What mount_setattr(2) gets when a copy of a host mount is made, unless the container's
