@@ -384,7 +384,9 @@ fn run_forwards_signals(t: &Context) {
     bundle.script(
         "trap 'echo hup' HUP; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done",
     );
-    let running = bundle.named("fore").new_command("run", &[]).spawn();
+    // Kept: dropped at once, it would delete the container while it is made.
+    let container = bundle.named("fore");
+    let running = container.new_command("run", &[]).spawn();
     let out = running.out.clone();
     let printed = || std::fs::read_to_string(&out).unwrap();
     wait_for("ready", 10, || printed().contains("ready"));
