@@ -264,7 +264,9 @@ fn explain_clone(errno: Errno, flags: CloneFlags) -> Error {
         Errno::ENOSYS => "Corten needs Linux 5.12 or newer (clone3)",
         Errno::ENOSPC => "a limit below /proc/sys/user/max_*_namespaces is reached",
         Errno::EAGAIN => "the pids limit of a cgroup above, or RLIMIT_NPROC, is reached",
-        Errno::EPERM => "making namespaces needs CAP_SYS_ADMIN",
+        Errno::EPERM => {
+            "making namespaces needs CAP_SYS_ADMIN, a user namespace no chroot(2) around it"
+        }
         _ => return error,
     };
     Fault::new(Kind::System, format!("{error:#}")).hint(hint).into()
