@@ -2,7 +2,7 @@
 //! `exec` meet here.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -76,6 +76,9 @@ pub fn become_program(root: &RootDir, program: Program<'_>) -> ! {
 type Executable<'a> = (&'a ProcessPlan, Vec<CString>, CString);
 
 fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executable<'a>>> {
+    // The runtime may soon end without taking the container with it. From here the end of the
+    // channel tells us of its death; later a filter could refuse this call.
+    prctl::set_pdeathsig(None).context("cannot clear the parent-death signal")?;
     let executable = match program.process {
         None => {
             // It may wait for long, where other processes can look at it.
@@ -91,17 +94,14 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
                 lsm::apply(process, proc)?;
             }
             close_what_is_not_needed(program)?;
-            security::apply(process, program.seccomp, |listener| {
+            let tell = |listener: OwnedFd| {
                 // Only its number: see security::seccomp::load. It stays open until the exec.
-                let number = listener.into_raw_fd().to_string();
-                program.channel.send_text(Tag::Listener, &number)
-            })?;
-            let path = find(process, &env)?;
+                program.channel.send_text(Tag::Listener, &listener.into_raw_fd().to_string())
+            };
+            let path = security::apply(process, program.seccomp, tell, || find(process, &env))?;
             Some((process, env, path))
         }
     };
-    // The runtime may end now without taking the container with it.
-    prctl::set_pdeathsig(None).context("cannot clear the parent-death signal")?;
     program.channel.send(Tag::Ready)?;
     Ok(executable)
 }

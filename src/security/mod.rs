@@ -23,12 +23,14 @@ const DEFAULT_UMASK: u32 = 0o022;
 
 /// Turns the calling process, root in its user namespace, into what the plan says. The caller
 /// execs next; only read(2), write(2) and execve(2) follow. `listener` gets the notify
-/// descriptor of the seccomp filter. The labels (see [`lsm::apply`]) have been set already.
-pub fn apply(
+/// descriptor of the seccomp filter; `find` looks the program up as the user. The labels (see
+/// [`lsm::apply`]) have been set already.
+pub fn apply<T>(
     process: &ProcessPlan,
     seccomp: Option<&SeccompPlan>,
     listener: impl FnOnce(OwnedFd) -> Result<()>,
-) -> Result<()> {
+    find: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
     if let Some(scheduler) = &process.scheduler {
         sys::sched_setattr(*scheduler).context("cannot set process.scheduler")?;
@@ -43,16 +45,19 @@ pub fn apply(
 
     if process.no_new_privileges {
         become_user(process)?;
+        let found = find()?;
         // No exec lies between, so its place matters only to seccomp(2), which demands it or
         // CAP_SYS_ADMIN.
         prctl::set_no_new_privs().context("cannot set no_new_privs")?;
         // Last of all, so that the filter need not allow what was done above.
-        load_filter(seccomp, listener)
+        load_filter(seccomp, listener)?;
+        Ok(found)
     } else {
         // Without no_new_privs the filter needs CAP_SYS_ADMIN: before the capabilities go. It
         // must therefore allow what follows.
         load_filter(seccomp, listener)?;
-        become_user(process)
+        become_user(process)?;
+        find()
     }
 }
 
