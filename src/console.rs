@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::error::{Context, Fault, Kind, Result};
 use crate::sys::tty;
@@ -51,11 +51,6 @@ pub fn open_pty_in(pts: impl AsFd) -> Result<Pty> {
 pub fn set_size(terminal: impl AsFd, (columns, rows): (u16, u16)) -> Result<()> {
     tty::set_size(terminal, tty::Size { columns, rows })
         .context("cannot set the size of the terminal (TIOCSWINSZ)")
-}
-
-/// Gives the terminal to the user that will work on it; its group stays devpts' `gid=`.
-pub fn give_to(terminal: impl AsFd, uid: u32) -> Result<()> {
-    fchown(terminal, Some(Uid::from_raw(uid)), None).context("cannot give the terminal to its user")
 }
 
 /// Makes it the controlling terminal of this session; setsid(2) comes before.
