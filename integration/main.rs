@@ -16,8 +16,10 @@ mod errors;
 mod exec;
 mod hooks;
 mod hostile;
+mod idmap;
 mod leaks;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod process;
 mod rootfs;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         namespaces::TESTS,
         process::TESTS,
         rootfs::TESTS,
+        mounts::TESTS,
+        idmap::TESTS,
         devices::TESTS,
         cgroups::TESTS,
         security::TESTS,

@@ -251,12 +251,35 @@ fn mounts() {
         ),
         (
             &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind", "idmap"]})),
-            "mounts[0].options[1]: idmap: id-mapped mounts are not supported yet",
+            "mounts[0].options[1]: there is nothing to map by: neither mappings nor a user \
+             namespace",
         ),
         (
             &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
                 "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
-            "mounts[0].uidMappings: id-mapped mounts are not supported yet",
+            "mounts[0].uidMappings: needs gidMappings beside it",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1}], "gidMappings": []})),
+            "mounts[0].uidMappings[0].size: required",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 0}],
+                "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
+            "mounts[0].uidMappings[0].size: 0 maps nothing",
+        ),
+        (
+            &mount(json!({"destination": "/a", "type": "tmpfs", "options": ["ridmap"],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+                "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
+            "mounts[0].uidMappings: only a bind mount can be id-mapped",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts",
+                "options": ["bind", "copy-symlink", "dest-nofollow"]})),
+            "mounts[0].options: copy-symlink excludes src-nofollow and dest-nofollow",
         ),
     ]);
     accepted(&[

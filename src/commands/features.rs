@@ -45,7 +45,7 @@ fn document() -> Value {
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": does("intelRdt") },
             "mountExtensions": {
-                "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
+                "idmap": { "enabled": mounts::options::effect("idmap").is_some() },
             },
             "netDevices": { "enabled": does("netDevices") },
         },
@@ -95,7 +95,8 @@ mod tests {
             ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
         );
         assert!(texts(&document, "/mountOptions").contains(&"rnosuid"));
-        assert!(!texts(&document, "/mountOptions").contains(&"idmap"));
+        assert!(texts(&document, "/mountOptions").contains(&"idmap"));
+        assert_eq!(document["linux"]["mountExtensions"]["idmap"]["enabled"], true);
         // linux/capability.h: CAP_LAST_CAP is 40.
         assert_eq!(texts(&document, "/linux/capabilities").len(), 41);
         assert!(texts(&document, "/linux/capabilities").contains(&"CAP_SYS_ADMIN"));

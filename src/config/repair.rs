@@ -48,6 +48,8 @@ const RESOURCES_REQUIRED: &Fields = &[
     ("network.priorities.*", &["name", "priority"]),
 ];
 const SPEC_REQUIRED: &Fields = &[
+    ("mounts.*.uidMappings.*", &["containerID", "hostID", "size"]),
+    ("mounts.*.gidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.namespaces.*", &["type"]),
     ("linux.uidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.gidMappings.*", &["containerID", "hostID", "size"]),

@@ -146,8 +146,7 @@ pub fn join_pid(joins: &[Join]) -> Result<()> {
 /// Writes the id mappings of a new user namespace, see user_namespaces(7).
 pub fn write_id_maps(pid: Pid, plan: &NamespacesPlan) -> Result<()> {
     let write = |file: &str, field: &str, map: &[IdMap]| -> Result<()> {
-        let lines: String =
-            map.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
+        let lines = IdMap::lines(map);
         std::fs::write(format!("/proc/{pid}/{file}"), &lines)
             .with_context(|| format!("cannot apply config.json: linux.{field} {lines:?}"))
     };

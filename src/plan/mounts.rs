@@ -2,6 +2,7 @@
 //! "Devices", "Default Devices", "Masked Paths"). Paths inside the root are [`InsidePath`]s:
 //! written down here, resolved at use.
 
+pub mod idmap;
 pub mod options;
 
 use std::ffi::{CStr, CString};
@@ -16,7 +17,8 @@ use crate::error::{Fault, Kind, Result};
 use crate::plan::namespaces::{Namespace, NamespacesPlan};
 use crate::plan::process::c_string;
 use crate::sys::mount::attr;
-use options::{Attributes, Options, Propagation};
+use idmap::IdMapping;
+use options::{Attributes, Links, Options, Propagation};
 
 /// A path inside the root filesystem: relative to the root, without `.`, `..` or double slashes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +139,10 @@ pub enum MountKind {
         source: PathBuf,
         /// With everything mounted below it.
         recursive: bool,
+        /// What becomes of a source that is a symbolic link.
+        links: Links,
+        /// How the ids are mapped.
+        ids: Option<IdMapping>,
     },
     /// A new file system.
     Filesystem(Filesystem),
@@ -151,6 +157,8 @@ pub struct MountStep {
     pub index: usize,
     /// Where.
     pub destination: InsidePath,
+    /// A destination that is a symbolic link is mounted on itself, not followed.
+    pub dest_nofollow: bool,
     /// What.
     pub kind: MountKind,
     /// For the mount itself.
@@ -266,7 +274,9 @@ impl RootfsPlan {
             .iter()
             .flatten()
             .enumerate()
-            .map(|(index, mount)| step(index, mount, bundle, mount_label.as_deref()))
+            .map(|(index, mount)| {
+                step(index, mount, bundle, linux, &namespaces, mount_label.as_deref())
+            })
             .collect::<Result<Vec<_>>>()?;
         let private_mounts = namespaces.has(Namespace::Mount);
         let masked = inside_paths(linux.and_then(|l| l.masked_paths().as_ref()), "maskedPaths")?;
@@ -351,7 +361,14 @@ fn inside_paths(paths: Option<&Vec<String>>, name: &str) -> Result<Vec<InsidePat
     Ok(list)
 }
 
-fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Result<MountStep> {
+fn step(
+    index: usize,
+    mount: &Mount,
+    bundle: &Path,
+    linux: Option<&Linux>,
+    namespaces: &NamespacesPlan,
+    label: Option<&str>,
+) -> Result<MountStep> {
     let field = |name: &str| format!("config.json: mounts[{index}].{name}");
     let destination = InsidePath::new(mount.destination(), &field("destination"))?;
     if destination.is_root() {
@@ -362,12 +379,7 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
         ))
         .into());
     }
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        let message = format!("{}: id-mapped mounts are not supported yet", field("uidMappings"));
-        return Err(Fault::new(Kind::Unsupported, message).into());
-    }
-    let words = mount.options().as_deref().unwrap_or_default();
-    let mut options = Options::parse(words, &field("options"))?;
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
     let fs_type = mount.typ().as_deref().unwrap_or_default();
     if fs_type == "bind" && options.bind.is_none() {
         options.bind = Some(false);
@@ -382,7 +394,8 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
             let source = source.ok_or_else(|| {
                 Fault::bad_input(format!("{}: missing for a bind mount", field("source")))
             })?;
-            MountKind::Bind { source: bundle.join(source), recursive }
+            let ids = IdMapping::build(mount, linux, namespaces, &field)?;
+            MountKind::Bind { source: bundle.join(source), recursive, links: options.links, ids }
         }
         (None, "") => {
             return Err(Fault::bad_input(format!("{}: missing", field("type")))
@@ -404,6 +417,7 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
     Ok(MountStep {
         index,
         destination,
+        dest_nofollow: options.dest_nofollow,
         kind,
         attributes: options.attributes,
         recursive: options.recursive,

@@ -83,7 +83,13 @@ pub(super) fn id_mappings(facts: &Facts<'_>, faults: &mut Faults) {
                 "required with a new user namespace",
                 "as [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]",
             ),
-            Origin::New => mapping_list(&field, list, faults),
+            Origin::New => {
+                mapping_list(&field, list, faults);
+                if !is_mapped(list, 0) {
+                    let what = "must map id 0 of the container: its files are set up as root";
+                    faults.bad(field, what);
+                }
+            }
             Origin::Joined(path) if differs(path, name, list) => faults.bad_hint(
                 field,
                 format!("differs from that of the namespace {}", path.display()),
@@ -95,7 +101,7 @@ pub(super) fn id_mappings(facts: &Facts<'_>, faults: &mut Faults) {
 }
 
 /// The rules of user_namespaces(7), which the kernel would only name EINVAL.
-fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
+pub(super) fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
     if list.len() > MAX_MAPPINGS {
         let what = format!("{} entries are more than the kernel's {MAX_MAPPINGS}", list.len());
         faults.bad(field, what);
@@ -123,9 +129,6 @@ fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
                 faults.bad(&at, format!("overlaps {field}[{j}]"));
             }
         }
-    }
-    if !is_mapped(list, 0) {
-        faults.bad(field, "must map id 0 of the container: its files are set up as root");
     }
 }
 
