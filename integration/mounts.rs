@@ -2,6 +2,7 @@
 
 use crate::harness::{Context, Need, Test, contains};
 use crate::test;
+use serde_json::json;
 use std::os::unix::fs::symlink;
 
 const CRUN: &[Need] = &[Need::CortenOnly("an option of crun")];
@@ -11,6 +12,11 @@ pub const TESTS: &[Test] = &[
     test!(src_nofollow_mounts_the_link).needs(CRUN),
     test!(dest_nofollow_mounts_on_the_link).needs(CRUN),
     test!(links_in_a_user_namespace).needs(CRUN),
+    test!(options_of_a_new_file_system),
+    test!(options_of_a_bind_mount),
+    test!(recursive_options),
+    test!(nosymfollow).needs(&[Need::CortenOnly("nosymfollow came with 1.2")]),
+    test!(remounts),
 ];
 
 /// The mountinfo fields of a destination inside: `(root, options, super options)`.
@@ -105,4 +111,165 @@ fn links_in_a_user_namespace(t: &Context) {
     bundle.bind(&link, "/mnt/copy", &["copy-symlink"]);
     bundle.script("readlink /mnt/link; readlink /mnt/copy; stat -c %u:%g /mnt/copy");
     assert_eq!(bundle.run().ok(), "/etc/group\n/etc/group\n0:0");
+}
+
+/// What mountinfo must and must not show for each list of options: `word` among those of the
+/// mount, `/word` among those of the file system, `!` before what must be absent.
+const MOUNT_OPTIONS: [(&[&str], &[&str]); 23] = [
+    (&["defaults"], &["rw", "relatime", "!nosuid", "!nodev", "!noexec", "/rw"]),
+    (&["ro"], &["ro"]),
+    (&["ro", "rw"], &["rw", "/rw"]),
+    (&["nosuid"], &["nosuid"]),
+    (&["nosuid", "suid"], &["!nosuid"]),
+    (&["nodev"], &["nodev"]),
+    (&["nodev", "dev"], &["!nodev"]),
+    (&["noexec"], &["noexec"]),
+    (&["noexec", "exec"], &["!noexec"]),
+    (&["noatime"], &["noatime", "!relatime"]),
+    (&["noatime", "atime"], &["relatime", "!noatime"]),
+    (&["nodiratime"], &["nodiratime", "relatime"]),
+    (&["nodiratime", "diratime"], &["!nodiratime"]),
+    (&["relatime"], &["relatime"]),
+    (&["relatime", "norelatime"], &["!noatime"]),
+    (&["strictatime"], &["!relatime", "!noatime"]),
+    (&["strictatime", "nostrictatime"], &["relatime"]),
+    (&["noatime", "nostrictatime"], &["noatime"]),
+    (&["loud"], &["rw"]),
+    (&["silent"], &["rw"]),
+    (&["mand", "nomand"], &["rw"]),
+    (&["iversion"], &["rw"]),
+    (&["iversion", "noiversion"], &["rw"]),
+];
+
+const SUPERBLOCK_OPTIONS: [(&[&str], &[&str]); 7] = [
+    (&["sync"], &["/sync"]),
+    (&["sync", "async"], &["!/sync"]),
+    (&["async"], &["!/sync"]),
+    (&["dirsync"], &["/dirsync"]),
+    (&["lazytime"], &["/lazytime"]),
+    (&["lazytime", "nolazytime"], &["!/lazytime"]),
+    (&["size=1m", "mode=700"], &["/size=1024k", "/mode=700"]),
+];
+
+fn check_options(text: &str, destination: &str, options: &[&str], wanted: &[&str]) {
+    let found = mount_of(text, destination);
+    let (_, mount, superblock) = found.unwrap_or_else(|| panic!("no {destination} in:\n{text}"));
+    for word in wanted {
+        let (absent, word) = word.strip_prefix('!').map_or((false, *word), |word| (true, word));
+        let (list, word) = word.strip_prefix('/').map_or((&mount, word), |w| (&superblock, w));
+        let there = list.split(',').any(|option| option == word);
+        assert!(there != absent, "{options:?} {wanted:?}: {mount} - {superblock}");
+    }
+}
+
+fn options_of_a_new_file_system(t: &Context) {
+    let mut bundle = t.bundle();
+    // runc 1.1 passes it on.
+    let known = |row: &&(&[&str], _)| t.runtime.is_corten() || row.0 != ["defaults"];
+    let table = || MOUNT_OPTIONS.iter().chain(&SUPERBLOCK_OPTIONS).filter(known).enumerate();
+    for (n, (options, _)) in table() {
+        bundle.mount(&format!("/mnt/{n}"), "tmpfs", "tmpfs", options);
+    }
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let text = bundle.run().ok();
+    for (n, (options, wanted)) in table() {
+        check_options(&text, &format!("/mnt/{n}"), options, wanted);
+    }
+}
+
+fn options_of_a_bind_mount(t: &Context) {
+    let source = t.path("source");
+    std::fs::create_dir(&source).unwrap();
+    let mut bundle = t.bundle();
+    for (n, (options, _)) in MOUNT_OPTIONS.iter().enumerate() {
+        bundle.bind(&source, &format!("/mnt/{n}"), options);
+    }
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let text = bundle.run().ok();
+    for (n, (options, wanted)) in MOUNT_OPTIONS.iter().enumerate() {
+        check_options(&text, &format!("/mnt/{n}"), options, wanted);
+    }
+}
+
+/// For a bind mount of a directory with a file system below it, which begins nosuid, nodev,
+/// noexec, nodiratime and strictatime.
+fn recursive_options(t: &Context) {
+    let table: [(&str, &[&str]); 17] = [
+        ("rro", &["ro"]),
+        ("rrw", &["rw"]),
+        ("rnosuid", &["nosuid"]),
+        ("rsuid", &["!nosuid"]),
+        ("rnodev", &["nodev"]),
+        ("rdev", &["!nodev"]),
+        ("rnoexec", &["noexec"]),
+        ("rexec", &["!noexec"]),
+        ("rnodiratime", &["nodiratime"]),
+        ("rdiratime", &["!nodiratime"]),
+        ("rnoatime", &["noatime"]),
+        ("ratime", &["!noatime"]),
+        ("rrelatime", &["relatime"]),
+        ("rnorelatime", &["!noatime"]),
+        ("rstrictatime", &["!relatime", "!noatime"]),
+        ("rnostrictatime", &["!noatime"]),
+        ("private", &["nosuid", "nodev", "noexec", "nodiratime"]),
+    ];
+    let source = t.path("source");
+    std::fs::create_dir_all(source.join("sub")).unwrap();
+    t.sh(&format!(
+        "mount -t tmpfs -o nosuid,nodev,noexec,nodiratime,strictatime t {}/sub",
+        source.display()
+    ));
+    let mut bundle = t.bundle();
+    // runc 1.1 hands the kernel what it refuses.
+    let known = |row: &&(&str, _)| t.runtime.is_corten() || !row.0.ends_with("atime");
+    for (option, _) in table.iter().filter(known) {
+        bundle.mount(&format!("/mnt/{option}"), "none", &source, &["rbind", option]);
+    }
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let output = bundle.run();
+    t.sh(&format!("umount {}/sub", source.display()));
+    let text = output.ok();
+    for (option, wanted) in table.iter().filter(known) {
+        check_options(&text, &format!("/mnt/{option}/sub"), &[option], wanted);
+    }
+}
+
+fn nosymfollow(t: &Context) {
+    let source = t.path("source");
+    std::fs::create_dir(&source).unwrap();
+    symlink("/etc/passwd", source.join("link")).unwrap();
+    let mut bundle = t.bundle();
+    bundle.bind(&source, "/mnt/not", &["nosymfollow"]);
+    bundle.bind(&source, "/mnt/yes", &["nosymfollow", "symfollow"]);
+    bundle.mount("/mnt/deep", "bind", &source, &["rbind", "nosymfollow", "rsymfollow"]);
+    bundle.script("head -n 1 /mnt/yes/link /mnt/deep/link; cat /mnt/not/link");
+    let output = bundle.run().exits(1);
+    assert_eq!(output.stdout.matches("root:x:0:0").count(), 2, "{output}");
+    contains(&output.stderr, "Too many levels of symbolic links");
+}
+
+/// mount(8) "remount": of one mount with bind, of its file system without.
+fn remounts(t: &Context) {
+    let source = t.path("source");
+    std::fs::create_dir(&source).unwrap();
+    let mut bundle = t.bundle();
+    bundle.bind(&source, "/mnt/a", &["nosuid", "nodev"]);
+    bundle.mount("/mnt/a", "bind", &source, &["bind", "remount", "ro", "nosuid", "nodev"]);
+    bundle.mount("/mnt/t", "tmpfs", "tmpfs", &["size=1m", "nosuid"]);
+    bundle.mount("/mnt/t", "tmpfs", "tmpfs", &["remount", "size=2m", "noexec"]);
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let text = bundle.run().ok();
+    check_options(&text, "/mnt/a", &[], &["ro", "nosuid", "nodev", "/rw"]);
+    check_options(&text, "/mnt/t", &[], &["noexec", "/size=2048k", "/rw"]);
+    for destination in ["/mnt/a", "/mnt/t"] {
+        assert_eq!(text.matches(&format!(" {destination} ")).count(), 1, "{text}");
+    }
+    bundle.mount("/mnt/t", "tmpfs", "tmpfs", &["remount", "size=3m"]);
+    bundle.config["mounts"].as_array_mut().unwrap().last_mut().unwrap()["type"] = json!("");
+    check_options(&bundle.run().ok(), "/mnt/t", &[], &["!noexec", "/size=3072k"]);
+    // There is no mount to change.
+    bundle.mount("/home", "bind", &source, &["bind", "remount", "ro"]);
+    let error = bundle.create_fails();
+    contains(&error, "/home");
+    contains(&error, "invalid argument");
 }

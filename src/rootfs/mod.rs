@@ -58,6 +58,9 @@ pub struct Mounted {
 /// "on /run (mounts[7])", with what is mounted before it.
 fn describe(step: &MountStep) -> String {
     let what = match &step.kind {
+        MountKind::Remount => {
+            return format!("cannot remount {} (mounts[{}])", step.destination, step.index);
+        }
         MountKind::Bind { source, .. } => source.display().to_string(),
         MountKind::Filesystem(fs) | MountKind::Cgroup(fs) => {
             fs.fs_type.to_string_lossy().into_owned()
@@ -171,6 +174,7 @@ fn make(
         }
         // prepare() opens a source for every bind mount.
         (MountKind::Bind { .. }, None) => Err(nix::errno::Errno::ENOENT.into()),
+        (MountKind::Remount, _) => mount::remount(&site.root, step).map(|()| None),
         (MountKind::Filesystem(fs), _) => mount::mount_filesystem(site, step, fs),
         (MountKind::Cgroup(fs), _) => cgroup::mount(site, step, fs, plan, cgroups).map(|()| None),
     }

@@ -417,6 +417,15 @@ pub fn mount_bind(site: &mut Site, step: &MountStep, tree: OwnedFd) -> Result<()
     site.attach(tree.as_fd(), target.fd.as_fd())
 }
 
+/// Changes the mount at the destination.
+pub fn remount(root: &RootDir, step: &MountStep) -> Result<()> {
+    let mounted = root.open(&step.destination, OFlag::O_PATH)?;
+    if !sys::identity(mounted.as_fd()).map_err(call("statx"))?.mount_root {
+        return Err(Error::from(Errno::EINVAL).context("nothing is mounted there"));
+    }
+    finish_bind(step)(mounted.as_fd())
+}
+
 /// Makes the symbolic link of a bind mount with copy-symlink.
 pub fn copy_link(root: &RootDir, step: &MountStep, link: &OsStr) -> Result<()> {
     let path = &step.destination;

@@ -56,6 +56,8 @@ pub enum Effect {
     Clear(u64),
     /// Sets the access time field of the mount.
     AccessTimes(u64),
+    /// Back to the kernel's default, where the access time field has this value.
+    NotAccessTimes(u64),
     /// As [`Effect::Set`], for the mount and all below it.
     SetRecursive(u64),
     /// As [`Effect::Clear`], for the mount and all below it.
@@ -120,7 +122,7 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("nolazytime", ClearSuper(MsFlags::MS_LAZYTIME)),
     ("nomand", ClearSuper(MsFlags::MS_MANDLOCK)),
     ("norelatime", Nothing),
-    ("nostrictatime", Nothing),
+    ("nostrictatime", NotAccessTimes(attr::STRICTATIME)),
     ("nosuid", Set(attr::NOSUID)),
     ("nosymfollow", Set(attr::NOSYMFOLLOW)),
     ("private", propagate(MsFlags::MS_PRIVATE, false)),
@@ -242,6 +244,9 @@ impl Options {
                 Some(Set(bits)) => options.attributes.set(bits),
                 Some(Clear(bits)) => options.attributes.clear(bits),
                 Some(AccessTimes(value)) => options.attributes.access_times(value),
+                Some(NotAccessTimes(value)) if options.attributes.set & attr::ATIME == value => {
+                    options.attributes.access_times(attr::RELATIME);
+                }
                 Some(SetRecursive(bits)) => options.recursive.set(bits),
                 Some(ClearRecursive(bits)) => options.recursive.clear(bits),
                 Some(AccessTimesRecursive(value)) => options.recursive.access_times(value),
@@ -257,7 +262,7 @@ impl Options {
                 Some(CopySymlink) => options.links = Links::Copy,
                 Some(SourceNoFollow) => options.links = Links::Mount,
                 Some(DestinationNoFollow) => options.dest_nofollow = true,
-                Some(IdMap | Nothing) => {}
+                Some(NotAccessTimes(_) | IdMap | Nothing) => {}
             }
         }
         options
@@ -325,6 +330,11 @@ mod tests {
             parse(&["noatime", "strictatime"]).attributes,
             Attributes { set: 0x20, clear: 0x70 }
         );
+        assert_eq!(
+            parse(&["strictatime", "nostrictatime"]).attributes,
+            Attributes { set: 0, clear: 0x70 }
+        );
+        assert!(parse(&["nostrictatime"]).attributes.is_empty());
         assert_eq!(parse(&["rrelatime"]).recursive, Attributes { set: 0, clear: 0x70 });
         assert_eq!(parse(&["rbind", "bind"]).bind, Some(true));
     }

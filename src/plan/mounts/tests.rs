@@ -1,3 +1,5 @@
+use nix::sys::stat::SFlag;
+
 use super::*;
 
 fn plan(json: &str) -> Result<RootfsPlan> {
@@ -146,6 +148,11 @@ fn bad_mounts_are_named() {
         (
             r#"{"destination":"/x","options":["bind"]}"#,
             "config.json: mounts[0].source: missing for a bind mount",
+        ),
+        (
+            r#"{"destination":"/x","source":"/s","options":["bind","readonly","mode=1"]}"#,
+            "config.json: mounts[0].options: readonly,mode=1 is for a file system, and would \
+             have no effect on a bind mount",
         ),
         (
             r#"{"destination":"/x","type":"tmpfs","options":["a\u0000b"]}"#,
