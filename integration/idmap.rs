@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(mappings_in_the_option).needs(NOT_RUNC),
     test!(mounts_below_only_with_ridmap).needs(NOT_RUNC),
     test!(attributes_and_propagation_are_kept).needs(NOT_RUNC),
+    test!(flags_of_the_host_stay_locked).needs(NOT_RUNC),
     test!(mounts_with_one_mapping_share_a_namespace).needs(&[NO_RUNC, Need::Program("strace")]),
     test!(host_mounts_are_left_alone).needs(NOT_RUNC),
     test!(what_cannot_be_mapped_is_refused).needs(NOT_RUNC),
@@ -201,6 +202,28 @@ fn attributes_and_propagation_are_kept(t: &Context) {
         assert!(fields[5].split(',').any(|o| o == option), "{option} in {line}");
     }
     contains(&line, "shared:");
+}
+
+/// What the host forbids on a mount the container's root cannot allow itself.
+fn flags_of_the_host_stay_locked(t: &Context) {
+    let source = source(t);
+    t.sh(&format!(
+        "mount -t tmpfs inner {0}; mount -o remount,bind,ro,nosuid {0}",
+        source.display()
+    ));
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.all_capabilities();
+    bundle.bind(&source, "/mnt/plain", &[]);
+    bundle.bind(&source, "/mnt/mapped", &["idmap"]);
+    bundle.script(
+        "for m in plain mapped; do mount -o remount,bind,rw,suid m /mnt/$m; done; \
+         grep ' /mnt/' /proc/self/mountinfo",
+    );
+    let output = bundle.run();
+    t.sh(&format!("umount {}", source.display()));
+    assert_eq!(output.stderr.matches("ermission denied").count(), 2, "{output}");
+    assert_eq!(output.ok().matches(" ro,nosuid").count(), 2);
 }
 
 fn mounts_with_one_mapping_share_a_namespace(t: &Context) {

@@ -6,9 +6,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, dup3};
 
 use super::mount::call;
 use crate::error::{Context, Error, Fault, Kind, Result, render_line};
@@ -61,7 +62,7 @@ fn make(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
         Ok(Cloned::Child) => exit_now(0),
         Ok(Cloned::Parent { pid, .. }) => {
             let namespace = fill(pid, uids, gids);
-            while waitpid(pid, None) == Err(Errno::EINTR) {}
+            wait(pid)?;
             namespace
         }
         Err(errno) => Err(errno).context("cannot make a user namespace for its ids"),
@@ -76,6 +77,34 @@ fn fill(pid: Pid, uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
     }
     let path = format!("/proc/{pid}/ns/user");
     File::open(&path).map(OwnedFd::from).with_context(|| format!("cannot open {path}"))
+}
+
+/// A detached copy with the host's flags (read-only, nosuid) locked against the root of a user
+/// namespace, as the kernel locks them where a mount namespace belongs to another one: made by a
+/// process that stands in such a pair, and shares our descriptors. `None` where it cannot.
+pub fn locked_copy(clone: impl Fn() -> Result<OwnedFd>) -> Result<Option<OwnedFd>> {
+    // A number for the child to put its copy at.
+    let mut copy = OwnedFd::from(File::open("/").context("cannot open /")?);
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FILES;
+    match clone3(flags, None) {
+        Ok(Cloned::Child) => {
+            let made = clone().and_then(|tree| Ok(dup3(tree, &mut copy, OFlag::O_CLOEXEC)?));
+            exit_now(i32::from(made.is_err()))
+        }
+        Ok(Cloned::Parent { pid, .. }) => {
+            Ok((wait(pid)? == WaitStatus::Exited(pid, 0)).then_some(copy))
+        }
+        Err(errno) => Err(errno).context("cannot make a user and a mount namespace"),
+    }
+}
+
+fn wait(pid: Pid) -> Result<WaitStatus> {
+    loop {
+        match waitpid(pid, None) {
+            Err(Errno::EINTR) => {}
+            status => return status.context("cannot wait for a child"),
+        }
+    }
 }
 
 /// Why mount_setattr(2) would not map the ids.

@@ -14,7 +14,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::copyup;
-use super::idmap::UserNamespaces;
+use super::idmap::{UserNamespaces, locked_copy};
 use super::inside::{RootDir, file_type};
 use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::plan::mounts::idmap::IdMapping;
@@ -217,7 +217,12 @@ impl Source {
             }
         }
         let Some(ids) = ids else { return Source::prepare(source, plan, finish_bind(step)) };
-        let tree = source.clone(plan.propagation)?;
+        let clone = || source.clone(plan.propagation);
+        let locked = if plan.user_namespace { locked_copy(clone)? } else { None };
+        let tree = match locked {
+            Some(tree) => tree,
+            None => clone()?,
+        };
         namespaces.map(tree.as_fd(), ids)?;
         finish_bind(step)(tree.as_fd())?;
         Ok(Source::IdMapped(tree))
