@@ -19,6 +19,7 @@ mod hostile;
 mod leaks;
 mod lifecycle;
 mod namespaces;
+mod netdevices;
 mod process;
 mod rootfs;
 mod security;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         lifecycle::TESTS,
         crash::TESTS,
         namespaces::TESTS,
+        netdevices::TESTS,
         process::TESTS,
         rootfs::TESTS,
         devices::TESTS,

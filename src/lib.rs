@@ -14,6 +14,8 @@ pub mod config;
 pub mod plan;
 
 pub mod cgroups;
+pub mod network;
+pub mod rdt;
 pub mod console;
 pub mod hooks;
 pub mod launch;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::print;
-use crate::config::validate::NOT_YET;
 use crate::error::{Context, Result};
 use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
 use crate::security::seccomp::supported_flags;
@@ -43,11 +42,11 @@ fn document() -> Value {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": does("intelRdt") },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": {
                 "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
             },
-            "netDevices": { "enabled": does("netDevices") },
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
@@ -60,11 +59,6 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = names.collect();
     names.sort();
     names
-}
-
-/// Whether `linux.FIELD` of config.json is acted on.
-fn does(field: &str) -> bool {
-    !NOT_YET.iter().any(|(name, _)| *name == field)
 }
 
 #[cfg(test)]
