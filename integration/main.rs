@@ -21,6 +21,7 @@ mod lifecycle;
 mod namespaces;
 mod netdevices;
 mod process;
+mod rdt;
 mod rootfs;
 mod security;
 mod tour;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         namespaces::TESTS,
         netdevices::TESTS,
         process::TESTS,
+        rdt::TESTS,
         rootfs::TESTS,
         devices::TESTS,
         cgroups::TESTS,

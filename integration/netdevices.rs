@@ -234,9 +234,11 @@ fn a_virtual_device_ends_with_its_namespace(t: &Context) {
 
 fn what_cannot_be_moved_is_refused(t: &Context) {
     with_pair(t);
-    t.sh("ip link add out1 type veth peer name peer1");
+    t.sh("ip link add out1 type veth peer name peer1; ip link set lo name loop0
+          ip link add br0 type bridge");
+    let lasting = |device: &Value| !device.to_string().contains("tentative");
+    wait_for("addresses to settle", 10, || device(t, "", "out0").is_some_and(|d| lasting(&d)));
     let before = device(t, "", "out0");
-    let none = json!({"linux.netDevices": ""});
     let cases = [
         (json!({"nope": {}}), "linux.netDevices.nope: no such network device"),
         (json!({"lo": {"name": "eth0"}}), "linux.netDevices.lo: the loopback device"),
@@ -257,7 +259,8 @@ fn what_cannot_be_moved_is_refused(t: &Context) {
         (json!({"out0": {"name": "out1"}, "out1": {}}), "is to be named out1, too"),
         // The first is fine, and stays where it is.
         (json!({"out0": {"name": "eth0"}, "zz": {}}), "linux.netDevices.zz: no such"),
-        (none, "linux.netDevices"),
+        (json!({"loop0": {}}), "linux.netDevices.loop0: the kernel does not let this device move"),
+        (json!({"br0": {"name": "eth0"}}), "linux.netDevices.br0: "),
     ];
     for (list, text) in cases {
         let mut bundle = t.bundle();
@@ -305,7 +308,8 @@ fn after_a_failed_create_it_is_back(t: &Context) {
             bundle.namespace("network", holder.path());
         }
         let container = bundle.named(&format!("back-{at}"));
-        let flags: &[&str] = if at == "pid-file" { &["--pid-file", "/no/such/dir/pid"] } else { &[] };
+        let flags: &[&str] =
+            if at == "pid-file" { &["--pid-file", "/no/such/dir/pid"] } else { &[] };
         let error = container.create(flags).fails();
         assert!(!error.contains("netDevices") && !error.contains("move"), "{at}: {error}");
         before.iter().for_each(|before| is_back(t, before));

@@ -14,11 +14,11 @@ pub mod config;
 pub mod plan;
 
 pub mod cgroups;
-pub mod network;
-pub mod rdt;
 pub mod console;
 pub mod hooks;
 pub mod launch;
+pub mod network;
+pub mod rdt;
 pub mod rootfs;
 pub mod security;
 pub mod supervise;

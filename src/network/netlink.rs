@@ -332,7 +332,8 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     Some(Link {
         index: number32(message, 4)?,
         is_up: has(libc::IFF_UP),
-        is_immovable: has(libc::IFF_LOOPBACK) || fixed.is_some_and(|value| value.first() == Some(&1)),
+        is_immovable: has(libc::IFF_LOOPBACK)
+            || fixed.is_some_and(|value| value.first() == Some(&1)),
     })
 }
 

@@ -53,14 +53,16 @@ impl RdtGroup {
     pub fn choose(plan: &RdtPlan, id: &str, root: &Path) -> Result<Self> {
         let name = plan.clos.as_deref().unwrap_or(id);
         if NO_GROUPS.contains(&name) {
-            let text = format!("config.json: linux.intelRdt.closID: resctrl keeps {name} for itself");
+            let text =
+                format!("config.json: linux.intelRdt.closID: resctrl keeps {name} for itself");
             return Err(Fault::bad_input(text).hint("choose another closID").into());
         }
         // No component: join() would take "/" for a path of its own.
         let path = if name == "/" { root.to_owned() } else { root.join(name) };
         let exists = path.is_dir();
         if plan.clos.is_some() && plan.schemata.is_empty() && !exists {
-            let text = format!("config.json: linux.intelRdt.closID: there is no {}", path.display());
+            let text =
+                format!("config.json: linux.intelRdt.closID: there is no {}", path.display());
             let hint = "make the group, or give its schemata to have it made";
             return Err(Fault::bad_input(text).hint(hint).into());
         }
@@ -190,7 +192,9 @@ fn same_schemata(lines: &[String], root: &Path, group: &Path) -> Result<()> {
     let mut asked: Vec<Entry> = Vec::new();
     for entry in lines.iter().flat_map(|line| line.lines()).flat_map(entries) {
         // The kernel takes lines in their order: the last one counts.
-        asked.retain(|earlier| (&earlier.resource, &earlier.domain) != (&entry.resource, &entry.domain));
+        asked.retain(|earlier| {
+            (&earlier.resource, &earlier.domain) != (&entry.resource, &entry.domain)
+        });
         asked.push(entry);
     }
     let step = bandwidth_step(root);
@@ -242,7 +246,9 @@ impl Entry {
     /// Memory bandwidth is rounded up to the steps of the machine.
     fn is_rounded_to(&self, found: &Entry, step: Option<u64>) -> bool {
         let asked = self.value.parse::<u64>().ok().filter(|_| self.resource == "MB");
-        let (Some(asked), Some(step)) = (asked, step.filter(|step| *step > 0)) else { return false };
+        let (Some(asked), Some(step)) = (asked, step.filter(|step| *step > 0)) else {
+            return false;
+        };
         asked.checked_next_multiple_of(step).map(|rounded| rounded.to_string())
             == Some(found.value.clone())
     }

@@ -361,8 +361,7 @@ type Asks = fn(&Linux) -> bool;
 
 /// What is right but comes with a later version: better refused than ignored. The features
 /// document reads the table, too.
-pub const NOT_YET: [(&str, Asks); 1] =
-    [("memoryPolicy", |linux| linux.memory_policy().is_some())];
+pub const NOT_YET: [(&str, Asks); 1] = [("memoryPolicy", |linux| linux.memory_policy().is_some())];
 
 pub(super) fn not_yet(facts: &Facts<'_>, faults: &mut Faults) {
     let Some(linux) = facts.linux else { return };
