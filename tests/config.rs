@@ -742,6 +742,11 @@ fn network_devices() {
              \"0123456789abcdef\"",
         ),
         (
+            &one("eth\u{1b}[2J", json!({})),
+            "linux.netDevices.eth\\u{1b}[2J: a name of a network device holds no control \
+             character: \"eth\\u{1b}[2J\"",
+        ),
+        (
             &one("eth0", json!({"name": "."})),
             "linux.netDevices.eth0.name: not a name of a network device: \".\"",
         ),

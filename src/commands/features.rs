@@ -71,6 +71,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_spec_has_a_flag_for() {
+        let document = document();
+        let rdt = json!({ "enabled": true, "schemata": true, "monitoring": true });
+        assert_eq!(document["linux"]["intelRdt"], rdt);
+        assert_eq!(document["linux"]["netDevices"], json!({ "enabled": true }));
+    }
+
+    #[test]
     fn every_list_of_the_spec_is_there() {
         let document = document();
         assert_eq!(

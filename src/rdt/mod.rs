@@ -166,7 +166,10 @@ impl RdtGroup {
     fn explain(&self, error: Error) -> Error {
         let status = std::fs::read_to_string(self.root.join("info/last_cmd_status"));
         match status.as_deref().map(str::trim) {
-            Ok(said) if !said.is_empty() && said != "ok" => error.context(said.replace('\n', "; ")),
+            Ok(said) if !said.is_empty() && said != "ok" => {
+                // It may repeat what config.json says.
+                error.context(said.replace(char::is_control, " "))
+            }
             _ => error,
         }
     }
@@ -205,9 +208,10 @@ fn same_schemata(lines: &[String], root: &Path, group: &Path) -> Result<()> {
             continue;
         }
         let found = found.map_or("nothing".to_owned(), |found| format!("{domain}={}", found.value));
+        let asked = format!("{resource}:{domain}={value}");
         let text = format!(
-            "config.json: linux.intelRdt: {resource}:{domain}={value} differs from the schemata of \
-             {}, which has {found}",
+            "config.json: linux.intelRdt: {} differs from the schemata of {}, which has {found}",
+            asked.escape_debug(),
             group.display()
         );
         let hint = "a group that exists is not changed: give its schemata, none, or another closID";

@@ -54,7 +54,7 @@ pub(super) fn devices(facts: &Facts<'_>, faults: &mut Faults) {
     }
 }
 
-/// The rules of the kernel's dev_valid_name().
+/// The rules of the kernel's dev_valid_name(), which would take control characters.
 fn bad_name(name: &str) -> Option<String> {
     let what = if name.is_empty() {
         "a network device has a name"
@@ -62,9 +62,11 @@ fn bad_name(name: &str) -> Option<String> {
         "a name of a network device has at most 15 bytes"
     } else if name == "." || name == ".." {
         "not a name of a network device"
-    } else if name.bytes().any(|b| matches!(b, 0 | b'/' | b':' | b'\t'..=b'\r' | b' ' | 0xa0)) {
+    } else if name.bytes().any(|b| matches!(b, b'/' | b':' | b' ' | 0xa0)) {
         // The kernel reads Latin-1, where 0xa0 is a blank.
         "a name of a network device holds no slash, colon or blank"
+    } else if name.contains(char::is_control) {
+        "a name of a network device holds no control character"
     } else {
         return None;
     };

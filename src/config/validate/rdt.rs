@@ -8,8 +8,7 @@ use crate::config::faults::Faults;
 pub(super) fn check(facts: &Facts<'_>, faults: &mut Faults) {
     let Some(rdt) = of(facts) else { return };
     if let Some(clos) = rdt.clos_id().as_ref().filter(|clos| *clos != "/") {
-        faults.nul("linux.intelRdt.closID", clos);
-        if clos == "." || clos == ".." || clos.contains(['/', '\n']) {
+        if clos == "." || clos == ".." || clos.contains(|c: char| c == '/' || c.is_control()) {
             let what = format!("must be the name of one directory, or /, not {clos:?}");
             faults.bad("linux.intelRdt.closID", what);
         }
