@@ -7,11 +7,12 @@ use crate::config::faults::Faults;
 
 pub(super) fn check(facts: &Facts<'_>, faults: &mut Faults) {
     let Some(rdt) = of(facts) else { return };
-    if let Some(clos) = rdt.clos_id().as_ref().filter(|clos| *clos != "/") {
-        if clos == "." || clos == ".." || clos.contains(|c: char| c == '/' || c.is_control()) {
-            let what = format!("must be the name of one directory, or /, not {clos:?}");
-            faults.bad("linux.intelRdt.closID", what);
-        }
+    let is_name = |clos: &str| {
+        clos != "." && clos != ".." && !clos.contains(|c: char| c == '/' || c.is_control())
+    };
+    if let Some(clos) = rdt.clos_id().as_ref().filter(|clos| *clos != "/" && !is_name(clos)) {
+        let what = format!("must be the name of one directory, or /, not {clos:?}");
+        faults.bad("linux.intelRdt.closID", what);
     }
     if let Some(line) = rdt.mem_bw_schema()
         && let Some(why) = bad_mem_bw_schema(line)
