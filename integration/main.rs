@@ -21,7 +21,9 @@ mod leaks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod process;
+mod rdt;
 mod rootfs;
 mod security;
 mod tour;
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         lifecycle::TESTS,
         crash::TESTS,
         namespaces::TESTS,
+        netdevices::TESTS,
         process::TESTS,
+        rdt::TESTS,
         rootfs::TESTS,
         mounts::TESTS,
         idmap::TESTS,

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::print;
-use crate::config::validate::NOT_YET;
 use crate::error::{Context, Result};
 use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
 use crate::security::seccomp::supported_flags;
@@ -43,11 +42,11 @@ fn document() -> Value {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": does("intelRdt") },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": {
                 "idmap": { "enabled": mounts::options::effect("idmap").is_some() },
             },
-            "netDevices": { "enabled": does("netDevices") },
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
@@ -62,11 +61,6 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// Whether `linux.FIELD` of config.json is acted on.
-fn does(field: &str) -> bool {
-    !NOT_YET.iter().any(|(name, _)| *name == field)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +68,14 @@ mod tests {
     fn texts<'a>(document: &'a Value, place: &str) -> Vec<&'a str> {
         let list = document.pointer(place).and_then(Value::as_array);
         list.unwrap_or_else(|| panic!("{place}")).iter().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn what_the_spec_has_a_flag_for() {
+        let document = document();
+        let rdt = json!({ "enabled": true, "schemata": true, "monitoring": true });
+        assert_eq!(document["linux"]["intelRdt"], rdt);
+        assert_eq!(document["linux"]["netDevices"], json!({ "enabled": true }));
     }
 
     #[test]
