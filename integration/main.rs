@@ -23,6 +23,7 @@ mod process;
 mod rootfs;
 mod security;
 mod tour;
+mod tuning;
 
 use harness::runner;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         leaks::TESTS,
         engines::containerd::TESTS,
         tour::TESTS,
+        tuning::TESTS,
     ];
     runner::main(&groups.concat())
 }

@@ -70,10 +70,10 @@ impl<'a> Request<'a> {
         let mut plan = ContainerPlan::build(&bundle.spec, &args.id, &bundle.dir, args.no_pivot)?;
         let mut preserve_fds = args.preserve_fds;
         let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
-        let new_user = plan.namespaces.makes(crate::plan::namespaces::Namespace::User);
+        let own_user = plan.namespaces.has(crate::plan::namespaces::Namespace::User);
         if let Some(process) = &mut plan.process {
             lsm::check(process, "config.json: process")?;
-            process.caps = caps::narrow(&process.caps, new_user)?;
+            process.caps = caps::narrow(&process.caps, own_user)?;
             preserve_fds += output::pass_listen_fds(process);
         }
         output::check_preserved(preserve_fds)?;

@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::launch::exec::{Exec, launch};
 use crate::launch::parent::{Launched, start};
 use crate::plan::exec::ExecFlags;
+use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::namespaces::{Namespace, NamespacesPlan};
 use crate::plan::process::ProcessPlan;
 use crate::plan::{personality, seccomp::SeccompPlan};
@@ -69,6 +70,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         process: &process,
         seccomp: seccomp.as_ref(),
         personality: personality(linux),
+        memory_policy: MemoryPolicy::build(linux).as_ref(),
         cgroup: &cgroup,
         preserve_fds,
         new_keyring: state.new_keyring,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::print;
 use crate::config::validate::NOT_YET;
 use crate::error::{Context, Result};
-use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
+use crate::plan::{OCI_VERSION, hooks, memory_policy, mounts, namespaces, seccomp};
 use crate::security::seccomp::supported_flags;
 
 /// The oldest version of the spec whose configs are accepted.
@@ -46,6 +46,10 @@ fn document() -> Value {
             "intelRdt": { "enabled": does("intelRdt") },
             "mountExtensions": {
                 "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
+            },
+            "memoryPolicy": {
+                "modes": memory_policy::MODES.map(|(name, _)| name),
+                "flags": memory_policy::FLAGS.map(|(name, _)| name),
             },
             "netDevices": { "enabled": does("netDevices") },
         },

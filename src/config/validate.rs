@@ -2,6 +2,7 @@
 //! that adds to the list of faults; what the spec only discourages is a warning.
 
 mod linux;
+mod memory_policy;
 mod mounts;
 mod resources;
 mod sysctl;
@@ -84,6 +85,7 @@ const CHECKS: &[Check] = &[
     linux::hidden_paths,
     linux::rootfs_propagation,
     linux::personality,
+    memory_policy::check,
     linux::not_yet,
 ];
 

@@ -108,6 +108,7 @@ impl ProcessPlan {
             selinux_label: given.selinux_label.or_else(|| container.selinux_label.clone()),
             scheduler: given.scheduler.or(container.scheduler),
             io_priority: given.io_priority.or(container.io_priority),
+            exec_affinity: given.exec_affinity.or_else(|| container.exec_affinity.clone()),
             ..given
         })
     }

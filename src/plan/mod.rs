@@ -3,6 +3,7 @@
 
 pub mod exec;
 pub mod hooks;
+pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -19,6 +20,7 @@ use crate::config::validate::sysctl_path;
 use crate::error::Result;
 use crate::sys::mount::attr;
 use hooks::HooksPlan;
+use memory_policy::MemoryPolicy;
 use mounts::{MountKind, RootfsPlan};
 use namespaces::NamespacesPlan;
 use process::{ProcessPlan, c_string};
@@ -61,6 +63,8 @@ pub struct ContainerPlan {
     pub sysctls: Vec<(String, String)>,
     /// For personality(2).
     pub personality: Option<u32>,
+    /// For set_mempolicy(2).
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 impl ContainerPlan {
@@ -100,15 +104,19 @@ impl ContainerPlan {
             domainname: name(spec.domainname(), "config.json: domainname")?,
             sysctls,
             personality: personality(linux),
+            memory_policy: MemoryPolicy::build(linux),
         })
     }
 
-    /// Whether init stops after mounting: for hooks of the runtime's namespaces, or because the
-    /// host sees its mounts.
+    /// Whether init stops after mounting: for hooks of the runtime's namespaces, because the
+    /// host sees its mounts, or because limits must be in force first: the cpuset bounds a memory
+    /// policy, cpu.rt_runtime_us a scheduling policy.
     pub fn reports_mounts(&self) -> bool {
         !self.hooks.prestart.is_empty()
             || !self.hooks.create_runtime.is_empty()
             || !self.namespaces.has(namespaces::Namespace::Mount)
+            || self.memory_policy.is_some()
+            || self.process.as_ref().is_some_and(|process| process.scheduler.is_some())
     }
 
     /// The host's user id that shall own the container's cgroup: with a cgroup namespace of its

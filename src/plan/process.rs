@@ -5,6 +5,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process};
 
+use crate::config::idlist;
 use crate::error::{Context, Fault, Result};
 use crate::sys::process::SchedAttr;
 
@@ -58,6 +59,15 @@ pub struct IoPriority {
     pub level: u16,
 }
 
+/// `execCPUAffinity`: CPUs for sched_setaffinity(2), bit N for CPU N.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuAffinity {
+    /// Those of the runtime, before the process enters the container's cgroups.
+    pub initial: Option<Vec<u64>>,
+    /// Those of the process, once it is there; `None` leaves it to the kernel.
+    pub last: Option<Vec<u64>>,
+}
+
 /// Everything about one process in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProcessPlan {
@@ -89,6 +99,8 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// See [`IoPriority`].
     pub io_priority: Option<IoPriority>,
+    /// See [`CpuAffinity`]; of `exec` only.
+    pub exec_affinity: Option<CpuAffinity>,
 }
 
 /// RLIMIT_* by the name of config.json.
@@ -175,6 +187,7 @@ impl ProcessPlan {
             selinux_label: process.selinux_label().clone().filter(|l| !l.is_empty()),
             scheduler: process.scheduler().as_ref().map(scheduler),
             io_priority: process.io_priority().as_ref().map(io_priority),
+            exec_affinity: exec_affinity(process),
         })
     }
 }
@@ -190,6 +203,14 @@ fn rlimits(process: &Process) -> Vec<Rlimit> {
             Some(Rlimit { resource: *resource, name, soft: limit.soft(), hard: limit.hard() })
         })
         .collect()
+}
+
+fn exec_affinity(process: &Process) -> Option<CpuAffinity> {
+    let given = process.exec_cpu_affinity().as_ref()?;
+    let cpus = |list: &Option<String>| list.as_deref().and_then(idlist::bits);
+    let affinity =
+        CpuAffinity { initial: cpus(given.initial()), last: cpus(given.cpu_affinity_final()) };
+    (affinity.initial.is_some() || affinity.last.is_some()).then_some(affinity)
 }
 
 fn io_priority(priority: &oci_spec::runtime::LinuxIOPriority) -> IoPriority {
@@ -235,5 +256,8 @@ fn scheduler(scheduler: &oci_spec::runtime::Scheduler) -> SchedAttr {
         runtime: scheduler.runtime().unwrap_or(0),
         deadline: scheduler.deadline().unwrap_or(0),
         period: scheduler.period().unwrap_or(0),
+        // The spec has no values for these.
+        util_min: 0,
+        util_max: 0,
     }
 }

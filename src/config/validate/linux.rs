@@ -361,9 +361,8 @@ type Asks = fn(&Linux) -> bool;
 
 /// What is right but comes with a later version: better refused than ignored. The features
 /// document reads the table, too.
-pub const NOT_YET: [(&str, Asks); 3] = [
+pub const NOT_YET: [(&str, Asks); 2] = [
     ("intelRdt", |linux| linux.intel_rdt().is_some()),
-    ("memoryPolicy", |linux| linux.memory_policy().is_some()),
     ("netDevices", |linux| linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
 ];
 
