@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod capabilities;
 mod cgroups;
 mod console;
 mod crash;
@@ -14,6 +15,7 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod handover;
 mod hooks;
 mod hostile;
 mod leaks;
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
         security::TESTS,
         hooks::TESTS,
         console::TESTS,
+        capabilities::TESTS,
         exec::TESTS,
+        handover::TESTS,
         errors::TESTS,
         hostile::TESTS,
         leaks::TESTS,

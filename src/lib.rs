@@ -17,6 +17,7 @@ pub mod cgroups;
 pub mod console;
 pub mod hooks;
 pub mod launch;
+pub mod notify;
 pub mod rootfs;
 pub mod security;
 pub mod supervise;

@@ -1,6 +1,7 @@
 //! The plan: everything that will be done, as data, with every default resolved. The parent and
 //! the child only execute it. A plan never resolves a path inside the root filesystem.
 
+pub mod annotations;
 pub mod exec;
 pub mod hooks;
 pub mod memory_policy;
@@ -89,7 +90,11 @@ impl ContainerPlan {
             rootfs: RootfsPlan::build(spec, bundle, no_pivot)?,
             resources: ResourcesPlan::build(linux.and_then(|l| l.resources().as_ref()))?,
             process: match spec.process() {
-                Some(process) => Some(ProcessPlan::build(process, "config.json: process")?),
+                Some(process) => {
+                    let mut process = ProcessPlan::build(process, "config.json: process")?;
+                    annotations::apply(spec.annotations().as_ref(), &mut process);
+                    Some(process)
+                }
                 None => None,
             },
             seccomp: match linux.and_then(|l| l.seccomp().as_ref()) {

@@ -33,6 +33,8 @@ pub struct UserPlan {
     pub gid: u32,
     /// Supplementary groups; set even when empty (CVE-2022-36109).
     pub additional_gids: Vec<u32>,
+    /// The caller's stay instead, by an annotation: an unprivileged one could not set them again.
+    pub keep_groups: bool,
     /// File mode creation mask; `None` keeps 0022.
     pub umask: Option<u32>,
 }
@@ -99,6 +101,8 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// See [`IoPriority`].
     pub io_priority: Option<IoPriority>,
+    /// It gets descriptors by sd_listen_fds(3): LISTEN_PID is its own id, once it has one.
+    pub listens: bool,
     /// See [`CpuAffinity`]; of `exec` only.
     pub exec_affinity: Option<CpuAffinity>,
 }
@@ -153,6 +157,19 @@ impl CapsPlan {
 }
 
 impl ProcessPlan {
+    /// Sets a variable, NAME=value, in place of one of the same name: getenv(3) finds the first.
+    pub fn set_env(&mut self, entry: &str) -> Result<()> {
+        let name = entry.split('=').next().unwrap_or_default();
+        self.env.retain(|old| !is_variable(old, name));
+        self.env.push(c_string(entry, name)?);
+        Ok(())
+    }
+
+    /// Whether the environment has it.
+    pub fn has_env(&self, name: &str) -> bool {
+        self.env.iter().any(|entry| is_variable(entry, name))
+    }
+
     /// Reads a checked `process`; `file` ("config.json: process") begins the messages.
     pub fn build(process: &Process, file: &str) -> Result<Self> {
         let strings = |list: &Option<Vec<String>>, name: &str| -> Result<Vec<CString>> {
@@ -177,6 +194,7 @@ impl ProcessPlan {
                 uid: user.uid(),
                 gid: user.gid(),
                 additional_gids: user.additional_gids().clone().unwrap_or_default(),
+                keep_groups: false,
                 umask: user.umask(),
             },
             caps: CapsPlan::build(process.capabilities().as_ref()),
@@ -187,9 +205,14 @@ impl ProcessPlan {
             selinux_label: process.selinux_label().clone().filter(|l| !l.is_empty()),
             scheduler: process.scheduler().as_ref().map(scheduler),
             io_priority: process.io_priority().as_ref().map(io_priority),
+            listens: false,
             exec_affinity: exec_affinity(process),
         })
     }
+}
+
+fn is_variable(entry: &CString, name: &str) -> bool {
+    entry.as_bytes().split(|byte| *byte == b'=').next() == Some(name.as_bytes())
 }
 
 fn rlimits(process: &Process) -> Vec<Rlimit> {
