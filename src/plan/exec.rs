@@ -52,7 +52,7 @@ impl ProcessPlan {
             plan.cwd = c_string(cwd, "--cwd")?;
         }
         for entry in flags.env {
-            if !entry.split_once('=').is_some_and(|(name, _)| !name.is_empty()) {
+            if entry.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
                 let text = format!("--env {entry:?}: not of the form NAME=value");
                 return Err(Fault::bad_input(text).into());
             }
