@@ -194,6 +194,10 @@ fn general() {
         ),
         (&[("/annotations", json!({"": "x"}))], "annotations: a key is empty"),
         (
+            &[("/annotations", json!({"a": 5}))],
+            "annotations.a: invalid type: integer `5`, expected a string",
+        ),
+        (
             &[("/hooks", json!({"poststop": [{"path": "bin/x"}]}))],
             "hooks.poststop[0].path: must be an absolute path, not \"bin/x\"",
         ),
@@ -1080,4 +1084,19 @@ fn memory_policies() {
         &[(field, with("MPOL_BIND", "0", &[fixed, balanced]))],
         &[(field, with("MPOL_PREFERRED_MANY", "0", &[balanced]))],
     ]);
+}
+
+#[test]
+fn unknown_properties_are_ignored() {
+    let unknown = json!({"of": ["tomorrow"]});
+    accepted(&[&[
+        ("/new", unknown.clone()),
+        ("/process/new", unknown.clone()),
+        ("/process/user/new", unknown.clone()),
+        ("/process/capabilities/new", json!(["CAP_KILL"])),
+        ("/root/new", unknown.clone()),
+        ("/linux/new", unknown.clone()),
+        ("/linux/resources/new", unknown.clone()),
+        ("/annotations", json!({"org.opencontainers.new": "", "com.example": "x"})),
+    ]]);
 }
