@@ -425,8 +425,15 @@ fn process_may_be_absent(t: &Context) {
         let target = std::fs::metadata(fd.unwrap().path()).unwrap();
         assert!(!target.is_dir(), "a directory is open");
     }
-    container.command("start").fails();
-    t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
+    let pid = container.pid();
+    contains(&container.command("start").fails(), "process: missing, so there is nothing to start");
+    // An error leaves all as it was.
+    assert_eq!((container.status().as_str(), container.pid()), ("created", pid));
+    container.command("delete").exits(0);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "init is gone");
+    let container = bundle.named("run");
+    contains(&container.run(&[]).fails(), "process: missing, so there is nothing to start");
+    contains(&container.command("state").fails(), "does not exist");
 }
 
 fn annotations_come_back_in_state(t: &Context) {

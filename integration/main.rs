@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod capabilities;
 mod cgroups;
 mod console;
 mod crash;
@@ -14,6 +15,7 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod handover;
 mod hooks;
 mod hostile;
 mod idmap;
@@ -27,6 +29,7 @@ mod rdt;
 mod rootfs;
 mod security;
 mod tour;
+mod tuning;
 
 use harness::runner;
 use std::process::ExitCode;
@@ -47,12 +50,15 @@ fn main() -> ExitCode {
         security::TESTS,
         hooks::TESTS,
         console::TESTS,
+        capabilities::TESTS,
         exec::TESTS,
+        handover::TESTS,
         errors::TESTS,
         hostile::TESTS,
         leaks::TESTS,
         engines::containerd::TESTS,
         tour::TESTS,
+        tuning::TESTS,
     ];
     runner::main(&groups.concat())
 }

@@ -195,6 +195,10 @@ fn general() {
         ),
         (&[("/annotations", json!({"": "x"}))], "annotations: a key is empty"),
         (
+            &[("/annotations", json!({"a": 5}))],
+            "annotations.a: invalid type: integer `5`, expected a string",
+        ),
+        (
             &[("/hooks", json!({"poststop": [{"path": "bin/x"}]}))],
             "hooks.poststop[0].path: must be an absolute path, not \"bin/x\"",
         ),
@@ -371,11 +375,16 @@ fn processes() {
         ),
         (&[("/process/ioPriority", json!({"priority": 1}))], "process.ioPriority.class: required"),
         (
-            &[("/process/execCPUAffinity", json!({"final": "1-3"}))],
-            "process.execCPUAffinity: not supported yet",
+            &[("/process/execCPUAffinity", json!({"final": "3-1"}))],
+            "process.execCPUAffinity.final: \"3-1\" is not a list as 0-3,7",
+        ),
+        (
+            &[("/process/execCPUAffinity", json!({"initial": "0 1"}))],
+            "process.execCPUAffinity.initial: Invalid execCPUAffinity format: 0 1",
         ),
     ]);
     accepted(&[
+        &[("/process/execCPUAffinity", json!({"initial": "", "final": "1-3, 65535"}))],
         &[("/process/user/uid", json!(4294967294u32))],
         &[("/process/oomScoreAdj", json!(-1000))],
         &[("/process/user", json!(null))],
@@ -734,15 +743,7 @@ fn the_rest_of_linux() {
             &[("/linux/personality", json!({"domain": "BSD"}))],
             "linux.personality.domain: unknown variant `BSD`, expected `LINUX` or `LINUX32`",
         ),
-        (
-            &[("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))],
-            "linux.memoryPolicy: not supported yet",
-        ),
     ]);
-    let dir = bundle_dir();
-    let mut config = fixture("default");
-    set(&mut config, "/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}));
-    assert_eq!(kind(&check(&config, dir.path()).unwrap_err()), Kind::Unsupported);
 }
 
 #[test]
@@ -1157,4 +1158,78 @@ fn no_config_makes_a_panic() {
     }
     // The mutations must not be so wild that nothing gets to the checks, nor so tame that all do.
     assert!(parsed > 500 && passed > 100 && passed < 2_500, "{parsed} parsed, {passed} passed");
+}
+
+#[test]
+fn memory_policies() {
+    let field = "/linux/memoryPolicy";
+    let with = |mode: &str, nodes: &str, flags: &[&str]| json!({"mode": mode, "nodes": nodes, "flags": flags});
+    let (fixed, relative, balanced) =
+        ("MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES", "MPOL_F_NUMA_BALANCING");
+    refused(&[
+        (&[(field, json!({"nodes": "0"}))], "linux.memoryPolicy.mode: required"),
+        (&[(field, json!([]))], "linux.memoryPolicy: must be an object, not an array"),
+        (
+            &[(field, with("BIND", "0", &[]))],
+            "linux.memoryPolicy.mode: unknown variant `BIND`, expected one of `MPOL_DEFAULT`, \
+             `MPOL_BIND`, `MPOL_INTERLEAVE`, `MPOL_WEIGHTED_INTERLEAVE`, `MPOL_PREFERRED`, \
+             `MPOL_PREFERRED_MANY`, `MPOL_LOCAL`",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0", &["MPOL_F_X"]))],
+            "linux.memoryPolicy.flags[0]: unknown variant `MPOL_F_X`, expected one of \
+             `MPOL_F_NUMA_BALANCING`, `MPOL_F_RELATIVE_NODES`, `MPOL_F_STATIC_NODES`",
+        ),
+        (
+            &[(field, with("MPOL_DEFAULT", "0", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_DEFAULT takes none",
+        ),
+        (
+            &[(field, with("MPOL_LOCAL", "0", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_LOCAL takes none",
+        ),
+        (
+            &[(field, with("MPOL_INTERLEAVE", "", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_INTERLEAVE needs at least one",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0-9876543210", &[]))],
+            "linux.memoryPolicy.nodes: \"0-9876543210\" is not a list as 0-3,7",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0", &[fixed, relative]))],
+            "linux.memoryPolicy.flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each \
+             other",
+        ),
+        (
+            &[(field, with("MPOL_PREFERRED", "", &[relative]))],
+            "linux.memoryPolicy.flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES need nodes",
+        ),
+        (
+            &[(field, with("MPOL_PREFERRED", "0", &[balanced]))],
+            "linux.memoryPolicy.flags: MPOL_F_NUMA_BALANCING does not go with MPOL_PREFERRED",
+        ),
+    ]);
+    accepted(&[
+        &[(field, with("MPOL_DEFAULT", "", &[]))],
+        &[(field, with("MPOL_PREFERRED", "", &[]))],
+        &[(field, with("MPOL_WEIGHTED_INTERLEAVE", "2-3, 5", &[fixed]))],
+        &[(field, with("MPOL_BIND", "0", &[fixed, balanced]))],
+        &[(field, with("MPOL_PREFERRED_MANY", "0", &[balanced]))],
+    ]);
+}
+
+#[test]
+fn unknown_properties_are_ignored() {
+    let unknown = json!({"of": ["tomorrow"]});
+    accepted(&[&[
+        ("/new", unknown.clone()),
+        ("/process/new", unknown.clone()),
+        ("/process/user/new", unknown.clone()),
+        ("/process/capabilities/new", json!(["CAP_KILL"])),
+        ("/root/new", unknown.clone()),
+        ("/linux/new", unknown.clone()),
+        ("/linux/resources/new", unknown.clone()),
+        ("/annotations", json!({"org.opencontainers.new": "", "com.example": "x"})),
+    ]]);
 }

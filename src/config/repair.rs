@@ -24,6 +24,7 @@ const SPEC_UNSET: &Fields = &[
     ("linux.namespaces.*", &["path"]),
     ("linux.netDevices.*", &["name"]),
     ("linux.intelRdt", &["closID", "l3CacheSchema", "memBwSchema"]),
+    ("linux.memoryPolicy", &["nodes"]),
     ("linux.seccomp", &["listenerPath", "listenerMetadata"]),
 ];
 
@@ -59,6 +60,7 @@ const SPEC_REQUIRED: &Fields = &[
     ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls.*", &["names", "action"]),
     ("linux.seccomp.syscalls.*.args.*", &["index", "value", "op"]),
+    ("linux.memoryPolicy", &["mode"]),
     ("linux.personality", &["domain"]),
 ];
 
@@ -163,7 +165,7 @@ pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faul
     // The spec's schema allows blanks, the crate's pattern does not.
     each(value, "", "execCPUAffinity.*", &mut |list, _| {
         if let Some(text) = list.as_str() {
-            *list = text.replace(' ', "").into();
+            *list = text.split(',').map(str::trim).collect::<Vec<_>>().join(",").into();
         }
     });
 }

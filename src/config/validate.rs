@@ -2,6 +2,7 @@
 //! that adds to the list of faults; what the spec only discourages is a warning.
 
 mod linux;
+mod memory_policy;
 mod mounts;
 mod network;
 mod rdt;
@@ -18,7 +19,6 @@ use super::bundle::CONFIG;
 use super::faults::Faults;
 use crate::error::{Fault, Result};
 
-pub use linux::NOT_YET;
 pub use rdt::bad_mem_bw_schema;
 pub use sysctl::path as sysctl_path;
 
@@ -89,7 +89,7 @@ const CHECKS: &[Check] = &[
     linux::personality,
     network::devices,
     rdt::check,
-    linux::not_yet,
+    memory_policy::check,
 ];
 
 type Warning = fn(&Facts<'_>) -> Vec<String>;

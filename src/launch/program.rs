@@ -38,7 +38,7 @@ pub enum Go {
 
 /// What [`become_program`] needs.
 pub struct Program<'a> {
-    /// The program; `None` waits, and then fails.
+    /// The program; `None` only waits.
     pub process: Option<&'a ProcessPlan>,
     /// Its filter.
     pub seccomp: Option<&'a SeccompPlan>,
@@ -134,10 +134,7 @@ fn wait_and_exec(
     if let Go::Gate(gate) = &program.go {
         gate.wait()?;
     }
-    let (process, env, path) = executable.ok_or_else(|| {
-        Fault::bad_input("config.json: process: missing, so there is nothing to start")
-            .hint("a container without process can only be created and deleted")
-    })?;
+    let (process, env, path) = executable.context("config.json: process: missing")?;
     let (hooks, state) = &program.start_hooks;
     hooks::run(hooks, state)?;
     if !hooks.is_empty() {
@@ -171,6 +168,10 @@ fn give_stdio(uid: u32) {
 /// Podman's exec writes `HOME=` for a user whom passwd does not name.
 fn environment(root: &RootDir, process: &ProcessPlan) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
+    if process.listens {
+        env.retain(|entry| !entry.as_bytes().starts_with(b"LISTEN_PID="));
+        env.push(CString::new(format!("LISTEN_PID={}", nix::unistd::getpid()))?);
+    }
     env.retain(|entry| entry.as_bytes() != b"HOME=");
     if !env.iter().any(|entry| entry.as_bytes().starts_with(b"HOME=")) {
         let home = root

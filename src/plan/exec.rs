@@ -52,18 +52,11 @@ impl ProcessPlan {
             plan.cwd = c_string(cwd, "--cwd")?;
         }
         for entry in flags.env {
-            let name = match entry.split_once('=') {
-                Some((name, _)) if !name.is_empty() => name,
-                _ => {
-                    let text = format!("--env {entry:?}: not of the form NAME=value");
-                    return Err(Fault::bad_input(text).into());
-                }
-            };
-            // The last one wins, and getenv(3) finds the first.
-            plan.env.retain(|old| {
-                old.to_bytes().split(|byte| *byte == b'=').next() != Some(name.as_bytes())
-            });
-            plan.env.push(c_string(entry, "--env")?);
+            if entry.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+                let text = format!("--env {entry:?}: not of the form NAME=value");
+                return Err(Fault::bad_input(text).into());
+            }
+            plan.set_env(entry)?;
         }
         if let Some(user) = flags.user {
             let (uid, gid) = parse_user(user)?;
@@ -108,6 +101,7 @@ impl ProcessPlan {
             selinux_label: given.selinux_label.or_else(|| container.selinux_label.clone()),
             scheduler: given.scheduler.or(container.scheduler),
             io_priority: given.io_priority.or(container.io_priority),
+            exec_affinity: given.exec_affinity.or_else(|| container.exec_affinity.clone()),
             ..given
         })
     }

@@ -234,6 +234,18 @@ impl RootfsPlan {
         Self::build_labelled(spec, bundle, no_pivot, label)
     }
 
+    /// Adds a bind mount of the runtime's own after those of config.json, read-only.
+    pub fn add_bind(&mut self, source: &Path, destination: &str) -> Result<()> {
+        let mut mount = Mount::default();
+        mount.set_destination(destination.into());
+        mount.set_source(Some(source.into()));
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        mount.set_options(Some(options.map(String::from).to_vec()));
+        let none = NamespacesPlan::build(None);
+        self.mounts.push(step(self.mounts.len(), &mount, Path::new("/"), None, &none, None)?);
+        Ok(())
+    }
+
     fn build_labelled(
         spec: &Spec,
         bundle: &Path,

@@ -84,8 +84,10 @@ fn become_user(process: &ProcessPlan) -> Result<()> {
 /// Groups before the user, while CAP_SETGID is there; supplementary ones even when none are
 /// given, or the caller's would stay (CVE-2022-36109).
 fn set_user(user: &UserPlan) -> Result<()> {
-    let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).map_err(|errno| unmapped(errno, "additional gids"))?;
+    if !user.keep_groups {
+        let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        setgroups(&groups).map_err(|errno| unmapped(errno, "additional gids"))?;
+    }
     let gid = Gid::from_raw(user.gid);
     setresgid(gid, gid, gid).map_err(|errno| unmapped(errno, &format!("gid {gid}")))?;
     let uid = Uid::from_raw(user.uid);

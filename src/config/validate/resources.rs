@@ -7,7 +7,7 @@ use oci_spec::runtime::{
 };
 
 use crate::config::faults::Faults;
-use crate::config::process::cpu_list;
+use crate::config::process::id_list;
 
 /// Microseconds: the shortest quota and period of the CFS bandwidth control, and the longest
 /// period (min_cfs_quota_period and max_cfs_quota_period of kernel/sched/core.c).
@@ -123,7 +123,7 @@ fn cpu(resources: &LinuxResources, at: &str, faults: &mut Faults) {
     }
     for (name, list) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
         if let Some(list) = list.as_ref().filter(|l| !l.is_empty()) {
-            cpu_list(format!("{at}cpu.{name}"), list, faults);
+            id_list(&format!("{at}cpu.{name}"), list, faults);
         }
     }
 }
