@@ -178,6 +178,26 @@ pub(super) fn pass_controllers_on(
     Ok(())
 }
 
+/// Which group above does not give `controller` to those below it, and why; `None` where the
+/// kernel has none for v2. Tries it once more, as only that tells the reason.
+pub(super) fn refusal(group: &Group, controller: &str) -> Option<(PathBuf, Errno)> {
+    let below = group.plan.path.strip_prefix(&group.plan.mountpoint).ok()?;
+    let mut above = Dir::open(&group.plan.mountpoint).ok()?;
+    for name in below.components() {
+        let child = above.child(name.as_os_str()).ok()?;
+        let has = |dir: &Dir| {
+            let text = dir.read("cgroup.controllers").unwrap_or_default();
+            text.split_whitespace().any(|c| c == controller)
+        };
+        if has(&above) && !has(&child) {
+            let tried = above.write("cgroup.subtree_control", &format!("+{controller}"));
+            return tried.err().map(|errno| (above.path, errno));
+        }
+        above = child;
+    }
+    None
+}
+
 /// The spec's "Cgroup ownership": the directory and the files that the kernel calls delegatable.
 pub(super) fn delegate(dir: &Dir, uid: u32) -> Result<()> {
     let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate")

@@ -109,9 +109,9 @@ fn every_controller_is_there_and_takes_limits() {
         assert_eq!(fixture.read("cpu.max.burst"), burst.to_string());
     }
     let error = cgroup.apply(&resources(r#"{"network": {"classID": 1}}"#)).unwrap_err();
-    assert!(error.to_string().contains("network.classID: the net_cls controller is not in"));
+    assert!(format!("{error:#}").contains("network.classID: the net_cls controller is not in"));
     let error = cgroup.apply(&resources(r#"{"unified": {"nothing.max": "1"}}"#)).unwrap_err();
-    assert!(error.to_string().contains("the nothing controller is not in"), "{error}");
+    assert!(format!("{error:#}").contains("the nothing controller is not in"), "{error:#}");
     let stats = serde_json::to_value(cgroup.stats().unwrap()).unwrap();
     assert_eq!(stats["memory"]["usage"]["limit"], 67_108_864);
     assert_eq!(stats["pids"], serde_json::json!({"limit": 33}));

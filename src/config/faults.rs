@@ -47,6 +47,13 @@ impl Faults {
         }
     }
 
+    /// Calls each field what `name` says.
+    pub fn rename(&mut self, name: &dyn Fn(&str) -> String) {
+        for entry in &mut self.entries {
+            entry.field = name(&entry.field);
+        }
+    }
+
     /// One error that lists them all; `file` begins it. The kind is `Unsupported` only when
     /// every fault is.
     pub fn into_result(self, file: &str) -> Result<()> {
