@@ -20,9 +20,11 @@ mod leaks;
 mod lifecycle;
 mod namespaces;
 mod process;
+mod resources;
 mod rootfs;
 mod security;
 mod tour;
+mod updates;
 
 use harness::runner;
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         rootfs::TESTS,
         devices::TESTS,
         cgroups::TESTS,
+        resources::TESTS,
+        updates::TESTS,
         security::TESTS,
         hooks::TESTS,
         console::TESTS,

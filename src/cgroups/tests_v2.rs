@@ -196,3 +196,24 @@ fn a_group_below_threads_is_refused() {
     assert!(!fixture.path().exists());
     fixture.children.clear();
 }
+
+#[test]
+fn a_group_with_processes_stays_what_it_is() {
+    let Some(mut fixture) = Fixture::new("held") else { return };
+    let outer = fixture.path().parent().unwrap().to_owned();
+    fs::create_dir(&outer).unwrap();
+    let holder = Command::new("sleep").arg("600").spawn().unwrap();
+    fs::write(outer.join("cgroup.procs"), holder.id().to_string()).unwrap();
+    fixture.children.push(holder);
+    let cgroup = Cgroup::create(&fixture.plan).unwrap();
+    assert_eq!(fs::read_to_string(outer.join("cgroup.type")).unwrap(), "domain\n");
+    assert_eq!(fixture.read("cgroup.type"), "domain");
+    cgroup.apply(&resources("{}")).unwrap();
+    let error = cgroup.apply(&resources(r#"{"pids": {"limit": 5}}"#)).unwrap_err();
+    let want = format!(
+        "linux.resources.pids.limit: the pids controller cannot be switched on in {}: device or \
+         resource busy",
+        outer.display()
+    );
+    assert!(format!("{error:#}").ends_with(&want), "{error:#}");
+}

@@ -209,8 +209,14 @@ impl<'a> Setting<'a> {
                 Fault::new(Kind::Unsupported, text).into()
             }
             _ => {
-                let value = self.value.escape_debug();
-                Error::from(errno).context(format!("cannot write \"{value}\" to {file}"))
+                let mut text = format!("cannot write \"{}\" to {file}", self.value.escape_debug());
+                // v1's memory, which cannot shrink that far.
+                if errno == Errno::EBUSY
+                    && let Ok(used) = dir.read("memory.usage_in_bytes")
+                {
+                    text.push_str(&format!(": {} bytes are in use", used.trim()));
+                }
+                Error::from(errno).context(text)
             }
         };
         error.context(Field::new(self.field))

@@ -1,7 +1,5 @@
 //! Limits in the files of the v1 controllers (cgroup-v1/ in the kernel's documentation).
 
-use nix::errno::Errno;
-
 use super::super::dir::Dir;
 use super::{Field, Moment, Setting, set, set_related};
 use crate::error::{Error, Fault, Result};
@@ -26,13 +24,7 @@ pub(super) fn memory(dir: &Dir, plan: &MemoryPlan, moment: Moment) -> Result<()>
         }
         None => {}
     }
-    set_related(dir, limits).map_err(|error| match error.downcast_ref::<Errno>() {
-        Some(Errno::EBUSY) => {
-            let used = dir.read("memory.usage_in_bytes").unwrap_or_default();
-            error.context(format!("the container uses {} bytes and cannot shrink", used.trim()))
-        }
-        _ => error,
-    })?;
+    set_related(dir, limits)?;
     if let Some(limit) = plan.kernel_tcp {
         set(dir, "memory.kmem.tcp.limit_in_bytes", limit, "memory.kernelTCP")?;
     }
