@@ -244,7 +244,8 @@ fn owner_of_the_group(t: &Context) {
         how(&mut bundle.config);
         bundle
     };
-    let cases: [(&str, bool, &dyn Fn(&mut Value)); 5] = [
+    type Edit<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, bool, Edit); 5] = [
         ("as it must be", true, &|_| {}),
         ("read-only", false, &|c| c["mounts"][last]["options"] = json!(["ro"])),
         ("elsewhere", false, &|c| c["mounts"][last]["destination"] = json!("/mnt")),

@@ -122,7 +122,7 @@ fn every_controller_is_there_and_takes_limits() {
 fn devices_freezer_and_kill() {
     let Some(mut fixture) = Fixture::new("life") else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
-    cgroup.apply(&resources("{}")).unwrap();
+    cgroup.restrict_devices(&resources("{}")).unwrap();
     fixture.run(&cgroup, "true < /dev/zero || exit 3; true < /dev/kmsg || exit 1");
     assert_eq!(fixture.children[0].wait().unwrap().code(), Some(1));
     let init = fixture.run(&cgroup, "sleep 600 & wait");
