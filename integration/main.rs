@@ -26,10 +26,12 @@ mod namespaces;
 mod netdevices;
 mod process;
 mod rdt;
+mod resources;
 mod rootfs;
 mod security;
 mod tour;
 mod tuning;
+mod updates;
 
 use harness::runner;
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         idmap::TESTS,
         devices::TESTS,
         cgroups::TESTS,
+        resources::TESTS,
+        updates::TESTS,
         security::TESTS,
         hooks::TESTS,
         console::TESTS,

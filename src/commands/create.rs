@@ -226,6 +226,7 @@ fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
         CgroupMount {
             name: group.mountpoint.file_name().unwrap_or_default().into(),
             options: if named { format!("none,{controllers}") } else { controllers },
+            mountpoint: group.mountpoint.clone(),
             host_dir: group.path.clone(),
             is_v2: group.version == Version::V2,
         }

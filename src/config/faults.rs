@@ -38,6 +38,13 @@ impl Faults {
         }
     }
 
+    /// Calls each field what `name` says.
+    pub fn rename(&mut self, name: &dyn Fn(&str) -> String) {
+        for entry in &mut self.entries {
+            entry.field = name(&entry.field);
+        }
+    }
+
     /// One error that lists them all; `file` begins it.
     pub fn into_result(self, file: &str) -> Result<()> {
         let Some(first) = self.entries.first() else { return Ok(()) };

@@ -141,11 +141,21 @@ pub fn process(process: &Process, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the limits of an `update`, which need not be complete; `file` begins the messages.
-pub fn resources(resources: &LinuxResources, file: &str) -> Result<()> {
+/// Checks the limits of an `update`, which need not be complete. `file` begins the messages;
+/// `name` says what the user calls a field.
+pub fn resources(
+    resources: &LinuxResources,
+    file: &str,
+    name: &dyn Fn(&str) -> String,
+) -> Result<()> {
     let mut faults = Faults::default();
     resources::check(resources, "", &mut faults);
-    faults.into_result(file)
+    faults.rename(name);
+    faults.into_result(file)?;
+    for warning in resources::warnings(resources, "") {
+        log::warn!("{file}: {warning}");
+    }
+    Ok(())
 }
 
 /// Checks a container id: one file name of letters, digits and `_ + - .`, as runc's.

@@ -136,13 +136,20 @@ impl ContainerPlan {
     }
 
     /// The host's user id that shall own the container's cgroup: with a cgroup namespace of its
-    /// own and a writable mount of it (spec config-linux.md "Cgroup ownership").
+    /// own and a writable mount of it at the usual place (spec config-linux.md "Cgroup
+    /// ownership"). Nobody's where a joined user namespace has the mapping.
     pub fn cgroup_owner(&self) -> Option<u32> {
         use namespaces::Namespace;
-        let writable = self.rootfs.mounts.iter().any(|mount| {
-            matches!(mount.kind, MountKind::Cgroup(_)) && mount.attributes.set & attr::RDONLY == 0
+        let writable = self.rootfs.mounts.iter().any(|mount| match &mount.kind {
+            MountKind::Cgroup(system) | MountKind::Filesystem(system) => {
+                system.source.as_deref() == Some(c"cgroup")
+                    && mount.destination.as_str() == "sys/fs/cgroup"
+                    && mount.attributes.set & attr::RDONLY == 0
+            }
+            MountKind::Bind { .. } => false,
         });
-        if !writable || !self.namespaces.makes(Namespace::Cgroup) {
+        let known = writable && self.namespaces.makes(Namespace::Cgroup);
+        if !known || self.namespaces.joins(Namespace::User) {
             return None;
         }
         let uid = self.process.as_ref().map_or(0, |process| process.user.uid);

@@ -97,6 +97,8 @@ pub struct CgroupMount {
     pub name: PathBuf,
     /// Options of the file system: "cpu,cpuacct", "none,name=systemd", "" for v2.
     pub options: String,
+    /// Where the host has it.
+    pub mountpoint: PathBuf,
     /// The container's own directory on the host.
     pub host_dir: PathBuf,
     /// True for the v2 hierarchy.

@@ -114,13 +114,16 @@ fn mount_v2(
     target: BorrowedFd<'_>,
 ) -> Result<()> {
     let fs = Filesystem { fs_type: CString::from(c"cgroup2"), ..fs.clone() };
-    let tree = match new_filesystem(&fs, step.attributes.set, None) {
-        Ok(tree) => tree,
-        // A user namespace without a cgroup namespace may not mount it, but show it.
-        Err(error) if matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
-            bound_v2(step, plan, v2)?
+    // There is one v2 file system: mounted anew outside of a cgroup namespace, it would lose the
+    // host's options (nsdelegate, memory_recursiveprot) for the host as well.
+    let made = plan.cgroup_namespace.then(|| new_filesystem(&fs, step.attributes.set, None));
+    let tree = match made {
+        Some(Ok(tree)) => tree,
+        Some(Err(error)) if !matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
+            return Err(error);
         }
-        Err(error) => return Err(error),
+        // What may not be mounted may be shown.
+        Some(Err(_)) | None => bound_v2(step, plan, v2)?,
     };
     propagate(tree.as_fd(), step)?;
     site.attach(tree.as_fd(), target)
@@ -128,8 +131,7 @@ fn mount_v2(
 
 fn bound_v2(step: &MountStep, plan: &RootfsPlan, v2: &CgroupMount) -> Result<OwnedFd> {
     // Without a cgroup namespace /proc/self/cgroup names paths from the top.
-    let source =
-        if plan.cgroup_namespace { v2.host_dir.as_path() } else { Path::new("/sys/fs/cgroup") };
+    let source = if plan.cgroup_namespace { &v2.host_dir } else { &v2.mountpoint };
     match clone_host(&c_path(source)?, true, plan.propagation) {
         Ok(tree) => {
             set_attributes(tree.as_fd(), step.attributes, false)?;
