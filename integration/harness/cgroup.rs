@@ -54,6 +54,15 @@ pub fn v1(controller: &str) -> Option<Hierarchy> {
     hierarchies().into_iter().find(|h| h.controllers.iter().any(|c| c == controller))
 }
 
+/// Whether v2 is all there is, and has that controller.
+pub fn pure_v2_has(controller: &str) -> bool {
+    match hierarchies().as_slice() {
+        [only] if only.v2 => fs::read_to_string(only.mountpoint.join("cgroup.controllers"))
+            .is_ok_and(|all| all.split_whitespace().any(|c| c == controller)),
+        _ => false,
+    }
+}
+
 /// The directory of a process's cgroup in the hierarchy of `controller`; in v2 where v1 lacks it.
 #[track_caller]
 pub fn of_process(pid: i32, controller: &str) -> PathBuf {
@@ -71,6 +80,14 @@ pub fn of_process(pid: i32, controller: &str) -> PathBuf {
     let hierarchy = v1.or_else(|| hierarchies().into_iter().find(|h| h.v2));
     let path = path.unwrap_or_else(|| panic!("no {controller} in /proc/{pid}/cgroup:\n{text}"));
     hierarchy.unwrap().dir(&path)
+}
+
+/// Whether everything in that v1 freezer or v2 group stands still.
+pub fn is_frozen(dir: &Path) -> bool {
+    let says = |file: &str, line: &str| {
+        fs::read_to_string(dir.join(file)).is_ok_and(|text| text.lines().any(|l| l == line))
+    };
+    says("freezer.state", "FROZEN") || says("cgroup.events", "frozen 1")
 }
 
 /// Makes the cgroup in every hierarchy.
@@ -95,12 +112,19 @@ pub fn make(cgroup: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves this process into the cgroup of every hierarchy.
+/// Moves this process into the cgroup of every v1 hierarchy, and in v2 into one beside it: a v2
+/// group that holds processes can have no groups with controllers below it.
 pub fn enter(cgroup: &str) -> io::Result<()> {
     for hierarchy in hierarchies() {
-        fs::write(hierarchy.dir(cgroup).join("cgroup.procs"), "0")?;
+        let group = if hierarchy.v2 { beside(cgroup) } else { cgroup.to_string() };
+        fs::write(hierarchy.dir(&group).join("cgroup.procs"), "0")?;
     }
     Ok(())
+}
+
+/// Where the processes of a test are in v2.
+pub fn beside(cgroup: &str) -> String {
+    format!("{cgroup}.test")
 }
 
 /// The cgroup directories below `cgroup`, in all hierarchies, parents first.

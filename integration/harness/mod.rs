@@ -71,6 +71,8 @@ pub enum Need {
     CortenOnly(&'static str),
     /// A cgroup v1 hierarchy with this controller.
     V1(&'static str),
+    /// Pure cgroup v2 with this controller.
+    V2(&'static str),
     /// A program that `scripts/setup --tests` installs.
     Program(&'static str),
     /// A capability by number that this machine may withhold even from root.
@@ -90,6 +92,8 @@ impl Need {
             Need::V1(controller) => cgroup::v1(controller)
                 .is_none()
                 .then(|| (format!("no cgroup v1 hierarchy with {controller}"), true)),
+            Need::V2(controller) => (!cgroup::pure_v2_has(controller))
+                .then(|| (format!("no pure cgroup v2 with {controller}"), true)),
             Need::Program(program) => {
                 (!has_program(program)).then(|| (format!("{program} is not installed"), false))
             }
