@@ -112,23 +112,30 @@ pub fn make(cgroup: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves this process into the cgroup of every v1 hierarchy, and in v2 into one beside it: a v2
-/// group that holds processes can have no groups with controllers below it.
+/// Moves this process into the cgroup of every v1 hierarchy, and in v2 into a leaf of its own: a
+/// v2 group that holds processes can have no groups with controllers below it.
 pub fn enter(cgroup: &str) -> io::Result<()> {
     for hierarchy in hierarchies() {
-        let group = if hierarchy.v2 { beside(cgroup) } else { cgroup.to_string() };
-        fs::write(hierarchy.dir(&group).join("cgroup.procs"), "0")?;
+        let dir = if hierarchy.v2 { leaf(&hierarchy, cgroup) } else { hierarchy.dir(cgroup) };
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("cgroup.procs"), "0")?;
     }
     Ok(())
 }
 
-/// Where the processes of a test are in v2.
-pub fn beside(cgroup: &str) -> String {
-    format!("{cgroup}.test")
+/// The group of the test's own process in v2.
+fn leaf(hierarchy: &Hierarchy, cgroup: &str) -> PathBuf {
+    hierarchy.dir(cgroup).join("test")
 }
 
-/// The cgroup directories below `cgroup`, in all hierarchies, parents first.
+/// The cgroup directories below `cgroup`, in all hierarchies, parents first; but not the one of
+/// the test's own process.
 pub fn below(cgroup: &str) -> Vec<PathBuf> {
+    let own: Vec<_> = hierarchies().iter().filter(|h| h.v2).map(|h| leaf(h, cgroup)).collect();
+    all_below(cgroup).into_iter().filter(|dir| !own.contains(dir)).collect()
+}
+
+fn all_below(cgroup: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for hierarchy in hierarchies() {
         walk(&hierarchy.dir(cgroup), &mut found);
@@ -147,7 +154,7 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 /// The processes in the cgroup and below, over all hierarchies.
 pub fn processes(cgroup: &str) -> Vec<i32> {
     let own = hierarchies().into_iter().map(|h| h.dir(cgroup));
-    let mut pids: Vec<i32> = own.chain(below(cgroup)).flat_map(|dir| procs(&dir)).collect();
+    let mut pids: Vec<i32> = own.chain(all_below(cgroup)).flat_map(|dir| procs(&dir)).collect();
     pids.sort_unstable();
     pids.dedup();
     pids
@@ -163,7 +170,7 @@ pub fn procs(dir: &Path) -> Vec<i32> {
 pub fn remove(cgroup: &str) -> bool {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        for dir in below(cgroup) {
+        for dir in all_below(cgroup) {
             for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
                 if dir.join(file).exists() {
                     let _ = fs::write(dir.join(file), thawed);
@@ -175,7 +182,7 @@ pub fn remove(cgroup: &str) -> bool {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
             let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
         }
-        for dir in below(cgroup).into_iter().rev() {
+        for dir in all_below(cgroup).into_iter().rev() {
             let _ = fs::remove_dir(dir);
         }
         let left: Vec<_> = hierarchies()

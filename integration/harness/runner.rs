@@ -110,11 +110,8 @@ fn run_one(test: &Test, work: &Path, runtime: &Runtime) -> Outcome {
     let dir = work.join(&name);
     let log = work.join(format!("{name}.log"));
     fs::create_dir_all(&dir).unwrap();
-    let groups = [&group, &cgroup::beside(&group)];
-    for group in groups {
-        if let Err(e) = cgroup::make(group) {
-            return Outcome::Failed(format!("cannot make the cgroup {group}: {e}"));
-        }
+    if let Err(e) = cgroup::make(&group) {
+        return Outcome::Failed(format!("cannot make the cgroup {group}: {e}"));
     }
     let output = File::create(&log).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
@@ -128,7 +125,7 @@ fn run_one(test: &Test, work: &Path, runtime: &Runtime) -> Outcome {
         .spawn()
         .unwrap();
     let outcome = wait(child, test.timeout, &log);
-    let removed = groups.map(|group| cgroup::remove(group)).iter().all(|removed| *removed);
+    let removed = cgroup::remove(&group);
     let _ = fs::remove_dir_all(&dir);
     match outcome {
         Outcome::Passed if !removed => Outcome::Failed(format!("cannot remove {group}")),
