@@ -1,9 +1,11 @@
-//! Real containers, seen from inside and outside: `cargo test --test integration [FILTER]...`.
+//! Real containers, seen from inside and outside: `cargo test --test integration -- [--skip=PART] [PART]...`
+//! runs the tests with that part in their names.
 //!
 //! Needs root. `CORTEN_RUNTIME` names another runtime to try instead (runc as the control);
 //! `CORTEN_MUST_RUN=1` turns a skip that the machine does not excuse into a failure;
 //! `CORTEN_ALL=1` runs also what the control is known to fail;
-//! `CORTEN_TEST_JOBS` says how many tests run at once (default 2).
+//! `CORTEN_TEST_JOBS` says how many tests run at once (default 2); `CORTEN_TEST_PATIENCE` multiplies
+//! every time limit, for slow machines.
 
 mod harness;
 
@@ -18,6 +20,7 @@ mod hooks;
 mod hostile;
 mod leaks;
 mod lifecycle;
+mod lsm;
 mod namespaces;
 mod process;
 mod rootfs;
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         devices::TESTS,
         cgroups::TESTS,
         security::TESTS,
+        lsm::TESTS,
         hooks::TESTS,
         console::TESTS,
         exec::TESTS,
