@@ -115,13 +115,15 @@ fn mount_v2(
     target: BorrowedFd<'_>,
 ) -> Result<()> {
     let fs = Filesystem { fs_type: CString::from(c"cgroup2"), ..fs.clone() };
-    let tree = match new_filesystem(&fs, step.attributes.set, None) {
-        Ok(tree) => tree,
-        // A user namespace without a cgroup namespace may not mount it, but show it.
-        Err(error) if matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
-            bound_v2(step, plan, v2)?
+    // A new mount outside of a cgroup namespace would give its options to the host's mounts too:
+    // nsdelegate and memory_recursiveprot would be lost.
+    let made = plan.cgroup_namespace.then(|| new_filesystem(&fs, step.attributes.set, None));
+    let tree = match made {
+        Some(Ok(tree)) => tree,
+        Some(Err(error)) if !matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
+            return Err(error);
         }
-        Err(error) => return Err(error),
+        _ => bound_v2(step, plan, v2)?,
     };
     propagate(tree.as_fd(), step)?;
     site.attach(tree.as_fd(), target)
