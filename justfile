@@ -16,6 +16,10 @@ test:
 integration *FILTER:
     ./scripts/integration {{FILTER}}
 
+# Tests with real containers in a VM: pure cgroup v2, AppArmor, SELinux; options: see scripts/vm
+vm *FILTER:
+    ./scripts/vm {{FILTER}}
+
 # Run times beside runc and crun
 bench:
     ./scripts/bench

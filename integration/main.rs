@@ -1,9 +1,11 @@
-//! Real containers, seen from inside and outside: `cargo test --test integration [FILTER]...`.
+//! Real containers, seen from inside and outside: `cargo test --test integration -- [--skip=PART] [PART]...`
+//! runs the tests with that part in their names.
 //!
 //! Needs root. `CORTEN_RUNTIME` names another runtime to try instead (runc as the control);
 //! `CORTEN_MUST_RUN=1` turns a skip that the machine does not excuse into a failure;
 //! `CORTEN_ALL=1` runs also what the control is known to fail;
-//! `CORTEN_TEST_JOBS` says how many tests run at once (default 2).
+//! `CORTEN_TEST_JOBS` says how many tests run at once (default 2); `CORTEN_TEST_PATIENCE` multiplies
+//! every time limit, for slow machines.
 
 mod harness;
 
@@ -21,6 +23,7 @@ mod hostile;
 mod idmap;
 mod leaks;
 mod lifecycle;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod netdevices;
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         resources::TESTS,
         updates::TESTS,
         security::TESTS,
+        lsm::TESTS,
         hooks::TESTS,
         console::TESTS,
         capabilities::TESTS,

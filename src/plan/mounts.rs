@@ -442,7 +442,9 @@ fn filesystem(
     field: &dyn Fn(&str) -> String,
 ) -> Result<Filesystem> {
     let mut data = options.data.clone();
-    if let Some(label) = label.filter(|_| !matches!(fs_type, "proc" | "sysfs" | "mqueue")) {
+    // These have labels of their own, and one superblock for all mounts, which takes no other.
+    let own_labels = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+    if let Some(label) = label.filter(|_| !own_labels.contains(&fs_type)) {
         data.push(format!("context=\"{label}\""));
     }
     let readonly = options.attributes.set & attr::RDONLY != 0 && !readonly_late;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::masks::empty_dir;
+use super::masks::{empty_dir, label_setting};
 use super::mount::{
     Site, c_path, clone_host, errno, new_filesystem, set_attributes, set_propagation, target,
 };
@@ -58,8 +58,9 @@ fn mount_v1(
     cgroups: &[CgroupMount],
     target: BorrowedFd<'_>,
 ) -> Result<()> {
-    let mode = vec![setting("mode=755", "cgroup")?];
-    let base = new_filesystem(&plain("tmpfs", "tmpfs", mode)?, FLAGS, None)?;
+    let mut settings = vec![setting("mode=755", "cgroup")?];
+    settings.extend(label_setting(plan.mount_label.as_deref())?);
+    let base = new_filesystem(&plain("tmpfs", "tmpfs", settings)?, FLAGS, None)?;
     propagate(base.as_fd(), step)?;
     site.attach(base.as_fd(), target)?;
     for cgroup in cgroups.iter().filter(|cgroup| !cgroup.is_v2) {
