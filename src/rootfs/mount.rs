@@ -128,6 +128,15 @@ pub fn clone_host(
     Ok(tree)
 }
 
+/// Whether the child copies the host's mounts where it can. The kernel lists mounts in the order in
+/// which they were made, not attached, and readers of mountinfo take the last one at a path for the
+/// uppermost. A joined mount namespace need not have the path, and only the parent's copies still
+/// share mounts with the host.
+fn child_copies(plan: &RootfsPlan) -> bool {
+    let shared = plan.propagation.is_some_and(|p| p.kind == MsFlags::MS_SHARED);
+    plan.private_mounts && !plan.joined_mounts && !shared
+}
+
 /// A host path to mount, as far as the parent could prepare it.
 #[derive(Debug)]
 pub struct Source {
@@ -144,21 +153,21 @@ impl Source {
         finish: impl Fn(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<Self> {
         let c_path = c_path(path)?;
+        let look = || -> Result<Self> {
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            openat(AT_FDCWD, c_path.as_c_str(), flags, Mode::empty())?;
+            Ok(Source { tree: None })
+        };
+        if !plan.user_namespace && child_copies(plan) {
+            return look();
+        }
         match clone_host(&c_path, recursive, plan.propagation) {
             Ok(tree) => {
                 finish(tree.as_fd())?;
                 Ok(Source { tree: Some(tree) })
             }
-            // Without privilege the child's user namespace will have it; only look.
-            Err(error) if plan.user_namespace && errno(&error) == Some(Errno::EPERM) => {
-                openat(
-                    AT_FDCWD,
-                    c_path.as_c_str(),
-                    OFlag::O_PATH | OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                )?;
-                Ok(Source { tree: None })
-            }
+            // Without privilege the child's user namespace will have it.
+            Err(error) if plan.user_namespace && errno(&error) == Some(Errno::EPERM) => look(),
             Err(error) => Err(error),
         }
     }
@@ -173,7 +182,7 @@ impl Source {
         plan: &RootfsPlan,
         finish: impl Fn(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<OwnedFd> {
-        if !plan.user_namespace {
+        if !plan.user_namespace && !child_copies(plan) {
             return self.tree.ok_or_else(|| Errno::EPERM.into());
         }
         match (clone_host(&c_path(path)?, recursive, plan.propagation), self.tree) {
