@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(seccomp_new_calls_get_enosys),
     test!(seccomp_without_no_new_privileges),
     test!(seccomp_older_than_faccessat2),
+    test!(seccomp_without_getcwd).needs(&[Need::CortenOnly("it asks after the filter is loaded")]),
     test!(seccomp_default_allow_list),
     test!(seccomp_flags).needs(&[Need::CortenOnly("1.1 takes no flags")]),
     test!(seccomp_notify_sends_the_listener),
@@ -323,6 +324,20 @@ fn seccomp_older_than_faccessat2(t: &Context) {
         }
         bundle.args(["/etc/passwd"]);
         contains(&bundle.run().fails(), "permission denied");
+    }
+}
+
+fn seccomp_without_getcwd(t: &Context) {
+    for no_new_privileges in [false, true] {
+        let mut bundle = t.bundle();
+        bundle.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        bundle.config["process"]["cwd"] = json!("/tmp");
+        let rule = json!([{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]);
+        with_profile(&mut bundle, allow_but(rule));
+        bundle.args(["readlink", "/proc/self/cwd"]);
+        assert_eq!(bundle.run().ok(), "/tmp");
+        bundle.script("cd /; exec busybox pwd");
+        contains(&bundle.run().fails(), "Operation not permitted");
     }
 }
 
