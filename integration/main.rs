@@ -14,6 +14,7 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod fuzz;
 mod hooks;
 mod hostile;
 mod leaks;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         errors::TESTS,
         hostile::TESTS,
         leaks::TESTS,
+        fuzz::TESTS,
         engines::containerd::TESTS,
         tour::TESTS,
     ];

@@ -18,7 +18,7 @@ use corten::plan::process::ProcessPlan;
 use corten::plan::resources::ResourcesPlan;
 use corten::plan::seccomp::builtin;
 use corten::plan::{ContainerPlan, seccomp::SeccompPlan};
-use mutate::{Corpus, Random, mutate_bytes};
+use mutate::{Corpus, Random};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -233,6 +233,40 @@ impl Fuzz {
 
     fn flags(&mut self) -> Vec<String> {
         (0..self.random.below(3)).map(|_| self.configs.text(&mut self.random)).collect()
+    }
+}
+
+/// Changes the text of a document without a thought of what it means.
+fn mutate_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
+    let at = random.below(bytes.len() + 1);
+    let end = (at + 1 + random.below(40)).min(bytes.len());
+    match random.below(10) {
+        0 => bytes.truncate(at),
+        1 => bytes.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
+        2 => bytes
+            .insert(at, *random.pick(&[0, 0xff, 0xc3, 0x80, b'"', b'{', b']', b',', b'\\', b'\n'])),
+        3 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+        4 => bytes.drain(at..end.max(at)).for_each(drop),
+        5 => {
+            let copy = bytes[at..end.max(at)].to_vec();
+            bytes.splice(at..at, copy).for_each(drop);
+        }
+        6 => bytes
+            .splice(
+                at..at,
+                random
+                    .pick(&["1e999", "-0", "\\ud800", "\\u0000", "NaN", "//", "'", "01", "\"a\":"])
+                    .bytes(),
+            )
+            .for_each(drop),
+        7 => bytes
+            .splice(
+                at..at,
+                random.pick(&["[", "{\"a\":", "("]).repeat(random.below(400)).into_bytes(),
+            )
+            .for_each(drop),
+        8 => bytes.extend_from_slice(random.pick(&["\0", "{}", " x", "}", "\n\n"]).as_bytes()),
+        _ => bytes.splice(at..at, *b"\"process\":{},\"linux\":{\"namespaces\":[]},").for_each(drop),
     }
 }
 
