@@ -17,6 +17,7 @@ mod devices;
 mod engines;
 mod errors;
 mod exec;
+mod fuzz;
 mod handover;
 mod hooks;
 mod hostile;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         errors::TESTS,
         hostile::TESTS,
         leaks::TESTS,
+        fuzz::TESTS,
         engines::containerd::TESTS,
         tour::TESTS,
         tuning::TESTS,

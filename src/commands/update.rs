@@ -170,7 +170,7 @@ fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
         (None, Some(number)) => Ok(number.into()),
         (None, None) => {
             let what = if signed { "a whole number" } else { "a whole number from 0 up" };
-            Err(Fault::bad_input(format!("{flag} {text}: not {what}")).into())
+            Err(Fault::bad_input(format!("{flag} {}: not {what}", text.escape_debug())).into())
         }
     }
 }
@@ -179,6 +179,7 @@ fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
 fn bytes(flag: &str, text: &str) -> Result<Value> {
     let bad = || {
         let hint = "bytes, with a unit as 512k, 64M or 1.5G if you like, or -1 for no limit";
+        let text = text.escape_debug();
         Fault::bad_input(format!("{flag} {text}: not an amount of memory")).hint(hint)
     };
     if text == "-1" {
@@ -297,6 +298,19 @@ mod tests {
             render_line(&Changes::of(&args).err().unwrap()),
             "update: --cpu-period: 5 is outside 1000 to 1000000 microseconds"
         );
+        // No control character reaches the terminal.
+        for (args, message) in [
+            (
+                UpdateArgs { cpu_idle: Some("\u{1b}[2J".into()), ..UpdateArgs::default() },
+                "--cpu-idle \\u{1b}[2J: not a whole number",
+            ),
+            (
+                UpdateArgs { memory: Some("5\nM".into()), ..UpdateArgs::default() },
+                "--memory 5\\nM: not an amount of memory",
+            ),
+        ] {
+            assert_eq!(Changes::of(&args).err().unwrap().to_string(), message);
+        }
     }
 
     #[test]

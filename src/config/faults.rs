@@ -2,6 +2,9 @@
 
 use crate::error::{Fault, Result};
 
+/// More than this many faults are counted, not listed: a person reads no further.
+const LISTED: usize = 100;
+
 struct Entry {
     field: String,
     what: String,
@@ -51,8 +54,13 @@ impl Faults {
         let message = if self.entries.len() == 1 {
             format!("{file}: {}", line(first))
         } else {
-            let lines: String = self.entries.iter().map(|e| format!("\n  {}", line(e))).collect();
-            format!("{file} has {} faults:{lines}", self.entries.len())
+            let listed = self.entries.iter().take(LISTED);
+            let lines: String = listed.map(|e| format!("\n  {}", line(e))).collect();
+            let more = match self.entries.len().saturating_sub(LISTED) {
+                0 => String::new(),
+                more => format!("\n  and {more} more"),
+            };
+            format!("{file} has {} faults:{lines}{more}", self.entries.len())
         };
         let mut hints: Vec<&str> = Vec::new();
         for hint in self.entries.iter().filter_map(|e| e.hint.as_deref()) {
@@ -98,6 +106,12 @@ mod tests {
         one.bad("linux.intelRdt", "wrong");
         let error = one.into_result("config.json").unwrap_err();
         assert_eq!(error.to_string(), "config.json: linux.intelRdt: wrong");
+
+        let mut many = Faults::default();
+        (0..5_000).for_each(|i| many.bad(format!("f[{i}]"), "wrong"));
+        let text = many.into_result("x").unwrap_err().to_string();
+        assert!(text.starts_with("x has 5000 faults:\n  f[0]: wrong\n  f[1]"), "{text}");
+        assert!(text.ends_with("f[99]: wrong\n  and 4900 more"), "{text}");
 
         let mut three = Faults::default();
         three.bad_hint("a", "wrong", "do this");
