@@ -19,6 +19,7 @@ mod hostile;
 mod leaks;
 mod lifecycle;
 mod namespaces;
+mod operations;
 mod process;
 mod rootfs;
 mod security;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let groups = [
         lifecycle::TESTS,
+        operations::TESTS,
         crash::TESTS,
         namespaces::TESTS,
         process::TESTS,
