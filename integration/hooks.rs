@@ -461,7 +461,7 @@ fn arguments_and_environment_of_every_kind(t: &Context) {
         let script =
             format!("cd {}; ({}; {}) > {kind}", dir.display(), show("cmdline"), show("environ"));
         let env = ["A=b=c", "EMPTY=", "PATH=/bin:/usr/bin"];
-        let args = ["zero", "-c", &script, "x y", ""];
+        let args = ["sh", "-c", &script, "x y", ""];
         add(&mut bundle, kind, json!({"path": "/bin/sh", "args": args, "env": env}));
         // Without its own it has none; but startContainer, as runc has it, the container's.
         let script = format!("{} > {}/{kind}0", show("environ"), dir.display());
@@ -473,7 +473,7 @@ fn arguments_and_environment_of_every_kind(t: &Context) {
     bundle.start().end();
     for kind in ALL_HOOKS {
         let text = std::fs::read_to_string(log.join(kind)).unwrap();
-        assert!(text.starts_with("zero|-c|cd "), "{kind}: {text}");
+        assert!(text.starts_with("sh|-c|cd "), "{kind}: {text}");
         assert!(text.ends_with("|x y||A=b=c|EMPTY=|PATH=/bin:/usr/bin|"), "{kind}: {text}");
         let bare = std::fs::read_to_string(log.join(format!("{kind}0"))).unwrap();
         let expected = if kind == "startContainer" { "PATH=/bin|OF=container|" } else { "" };
