@@ -454,17 +454,19 @@ fn paths_resolve_where_the_spec_says(t: &Context) {
 fn arguments_and_environment_of_every_kind(t: &Context) {
     let mut bundle = t.bundle();
     let log = log_dir(t, &mut bundle);
+    // For `$$` to be a name in the /proc that is there.
+    bundle.without_namespace("pid");
     for kind in ALL_HOOKS {
         let dir = if kind == "startContainer" { "/log".into() } else { log.clone() };
-        // The shell's child opens them before it becomes `tr`: they are the shell's still.
-        let show = |file: &str| format!("/usr/bin/tr '\\0' '|' < /proc/self/{file}");
+        // Not the last command, which the shell would become.
+        let show = |file: &str| format!("/usr/bin/tr '\\0' '|' < /proc/$$/{file}");
         let script =
-            format!("cd {}; ({}; {}) > {kind}", dir.display(), show("cmdline"), show("environ"));
+            format!("cd {}; ({}; {}) > {kind}; :", dir.display(), show("cmdline"), show("environ"));
         let env = ["A=b=c", "EMPTY=", "PATH=/bin:/usr/bin"];
         let args = ["sh", "-c", &script, "x y", ""];
         add(&mut bundle, kind, json!({"path": "/bin/sh", "args": args, "env": env}));
         // Without its own it has none; but startContainer, as runc has it, the container's.
-        let script = format!("{} > {}/{kind}0", show("environ"), dir.display());
+        let script = format!("{} > {}/{kind}0; :", show("environ"), dir.display());
         add(&mut bundle, kind, json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
     }
     t.sh(&format!("ln -s /bin/tr {}", bundle.rootfs("usr/bin/tr").display()));
