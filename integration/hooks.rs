@@ -478,7 +478,7 @@ fn arguments_and_environment_of_every_kind(t: &Context) {
         assert!(text.starts_with("sh|-c|cd "), "{kind}: {text}");
         assert!(text.ends_with("|x y||A=b=c|EMPTY=|PATH=/bin:/usr/bin|"), "{kind}: {text}");
         let bare = std::fs::read_to_string(log.join(format!("{kind}0"))).unwrap();
-        let expected = if kind == "startContainer" { "PATH=/bin|OF=container|" } else { "" };
+        let expected = if kind == "startContainer" { "OF=container|PATH=/bin|" } else { "" };
         assert_eq!(bare, expected, "{kind}");
     }
 }
