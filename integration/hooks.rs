@@ -34,8 +34,9 @@ pub const TESTS: &[Test] = &[
     test!(pid_in_the_state_of_container_hooks),
     test!(paths_resolve_where_the_spec_says),
     test!(arguments_and_environment_of_every_kind)
-        .needs(&[Need::CortenOnly("1.1 has no environment for startContainer")]),
-    test!(timeout_of_every_kind).needs(&[Need::CortenOnly("startContainer, poststart: no error")]),
+        .needs(&[Need::CortenOnly("without env its hooks get the caller's")]),
+    test!(timeout_of_every_kind)
+        .needs(&[Need::CortenOnly("it does not name the hook, and its start does not fail")]),
     test!(poststart_comes_after_the_exec)
         .needs(&[Need::CortenOnly("1.1 runs poststart too early")]),
     test!(poststop_comes_after_the_end),

@@ -22,6 +22,7 @@ mod namespaces;
 mod operations;
 mod process;
 mod rootfs;
+mod seccomp;
 mod security;
 mod tour;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         devices::TESTS,
         cgroups::TESTS,
         security::TESTS,
+        seccomp::TESTS,
         hooks::TESTS,
         console::TESTS,
         exec::TESTS,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 pub const TESTS: &[Test] = &[
     test!(state_is_that_of_the_schema),
-    test!(state_while_creating).needs(&[Need::CortenOnly("1.1 says created")]),
+    test!(state_while_creating).needs(&[Need::CortenOnly("1.1 has no record before the hooks")]),
     test!(everything_but_the_program_is_there_at_create),
     test!(config_may_change_or_go_after_create)
         .needs(&[Need::CortenOnly("its exec reads config.json again")]),
