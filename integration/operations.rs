@@ -18,6 +18,8 @@ pub const TESTS: &[Test] = &[
     test!(kill_sends_the_very_signal),
     test!(delete_removes_what_create_made_and_nothing_else),
     test!(an_id_can_be_used_again),
+    test!(unknown_properties_are_ignored),
+    test!(root_path_may_be_absolute),
 ];
 
 /// schema/state-schema.json, and the statuses of runtime.md against the kernel's facts.
@@ -296,4 +298,48 @@ fn an_id_can_be_used_again(t: &Context) {
         container.command("delete").exits(0);
         container.command("state").fails();
     }
+}
+
+/// In every object that has fields, not in maps: there it would be a name.
+fn add_unknown(value: &mut Value, at: &str) {
+    const MAPS: [&str; 4] = ["annotations", "sysctl", "unified", "hooks"];
+    match value {
+        Value::Object(map) if !MAPS.contains(&at) => {
+            map.iter_mut().for_each(|(key, value)| add_unknown(value, key));
+            map.insert("x-unknown".into(), json!({"deep": [1, "two", null]}));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| add_unknown(value, at)),
+        _ => {}
+    }
+}
+
+/// Unknown fields, annotations and the parts of other platforms neither fail nor act.
+fn unknown_properties_are_ignored(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("echo fine; hostname");
+    let rule = json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]);
+    bundle.config["linux"]["seccomp"] =
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule});
+    bundle.config["linux"]["resources"]["pids"] = json!({"limit": 100});
+    bundle.config["hooks"] = json!({"poststart": [{"path": "/bin/true"}]});
+    bundle.config["annotations"] =
+        json!({"org.opencontainers.image.stopSignal": "SIGQUIT", "com.example.unknown": ""});
+    add_unknown(&mut bundle.config, "");
+    bundle.config["windows"] = json!({"layerFolders": ["x"]});
+    bundle.config["solaris"] = json!({"milestone": "x"});
+    bundle.config["vm"] = json!({"kernel": {"path": "/x"}});
+    bundle.config["zos"] = json!({"namespaces": []});
+    bundle.config["freebsd"] = json!({"devices": []});
+    assert!(bundle.config.to_string().matches("x-unknown").count() > 20);
+    assert_eq!(bundle.run().ok(), "fine\nbox");
+}
+
+fn root_path_may_be_absolute(t: &Context) {
+    let mut bundle = t.bundle();
+    let elsewhere = t.path("elsewhere");
+    std::fs::rename(bundle.rootfs(""), &elsewhere).unwrap();
+    std::fs::write(elsewhere.join("marker"), "there").unwrap();
+    bundle.config["root"]["path"] = json!(elsewhere);
+    bundle.args(["cat", "/marker"]);
+    assert_eq!(bundle.run().ok(), "there");
 }
