@@ -16,11 +16,15 @@ mod errors;
 mod exec;
 mod hooks;
 mod hostile;
+mod idmap;
 mod leaks;
 mod lifecycle;
+mod mounts;
 mod namespaces;
+mod netdevices;
 mod operations;
 mod process;
+mod rdt;
 mod rootfs;
 mod seccomp;
 mod security;
@@ -35,8 +39,12 @@ fn main() -> ExitCode {
         operations::TESTS,
         crash::TESTS,
         namespaces::TESTS,
+        netdevices::TESTS,
         process::TESTS,
+        rdt::TESTS,
         rootfs::TESTS,
+        mounts::TESTS,
+        idmap::TESTS,
         devices::TESTS,
         cgroups::TESTS,
         security::TESTS,

@@ -17,6 +17,8 @@ pub mod cgroups;
 pub mod console;
 pub mod hooks;
 pub mod launch;
+pub mod network;
+pub mod rdt;
 pub mod rootfs;
 pub mod security;
 pub mod supervise;

@@ -24,6 +24,7 @@ use crate::cgroups::CgroupPlan;
 use crate::error::{Context, Fault, Kind, Result};
 use crate::plan::hooks::HooksPlan;
 use crate::plan::resources::ResourcesPlan;
+use crate::rdt::RdtGroup;
 use crate::sys::process::pidfd_open;
 
 /// The record itself.
@@ -96,6 +97,9 @@ pub struct State {
     pub phase: Phase,
     /// Its control groups, as planned.
     pub cgroup: CgroupPlan,
+    /// Its groups in resctrl, as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<RdtGroup>,
     /// The limits in force, with what `update` changed.
     pub resources: ResourcesPlan,
     /// Each namespace of its own by its name in config.json, with the path of a joined one.

@@ -147,12 +147,13 @@ fn all_faults_come_at_once() {
     let mut config = fixture("default");
     set(&mut config, "/ociVersion", json!("2.0.0"));
     set(&mut config, "/process/cwd", json!("tmp"));
-    set(&mut config, "/linux/intelRdt", json!({}));
+    set(&mut config, "/linux/intelRdt", json!({"closID": ".."}));
     let error = check(&config, dir.path()).unwrap_err();
     assert_eq!(
         corten::error::render(&error),
         "error: config.json has 3 faults:\n  ociVersion: 2.0.0 is not supported\n  \
-         process.cwd: must be an absolute path, not tmp\n  linux.intelRdt: not supported yet\n  \
+         process.cwd: must be an absolute path, not tmp\n  linux.intelRdt.closID: must be the \
+         name of one directory, or /, not \"..\"\n  \
          hint: Corten reads versions 1.0.0 to 1.3.0 of the runtime spec"
     );
     assert_eq!(kind(&error), Kind::BadInput);
@@ -251,12 +252,35 @@ fn mounts() {
         ),
         (
             &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind", "idmap"]})),
-            "mounts[0].options[1]: idmap: id-mapped mounts are not supported yet",
+            "mounts[0].options[1]: there is nothing to map by: neither mappings nor a user \
+             namespace",
         ),
         (
             &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
                 "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
-            "mounts[0].uidMappings: id-mapped mounts are not supported yet",
+            "mounts[0].uidMappings: needs gidMappings beside it",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1}], "gidMappings": []})),
+            "mounts[0].uidMappings[0].size: required",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts", "options": ["bind"],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 0}],
+                "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
+            "mounts[0].uidMappings[0].size: 0 maps nothing",
+        ),
+        (
+            &mount(json!({"destination": "/a", "type": "tmpfs", "options": ["ridmap"],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}],
+                "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]})),
+            "mounts[0].uidMappings: only a bind mount can be id-mapped",
+        ),
+        (
+            &mount(json!({"destination": "/a", "source": "hosts",
+                "options": ["bind", "copy-symlink", "dest-nofollow"]})),
+            "mounts[0].options: copy-symlink excludes src-nofollow and dest-nofollow",
         ),
     ]);
     accepted(&[
@@ -714,17 +738,130 @@ fn the_rest_of_linux() {
             &[("/linux/personality", json!({"domain": "BSD"}))],
             "linux.personality.domain: unknown variant `BSD`, expected `LINUX` or `LINUX32`",
         ),
-        (&[("/linux/intelRdt", json!({}))], "linux.intelRdt: not supported yet"),
         (
             &[("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))],
             "linux.memoryPolicy: not supported yet",
         ),
-        (&[("/linux/netDevices", json!({"eth0": {}}))], "linux.netDevices: not supported yet"),
     ]);
     let dir = bundle_dir();
     let mut config = fixture("default");
-    set(&mut config, "/linux/netDevices", json!({"eth0": {}}));
+    set(&mut config, "/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}));
     assert_eq!(kind(&check(&config, dir.path()).unwrap_err()), Kind::Unsupported);
+}
+
+#[test]
+fn network_devices() {
+    let one = |key: &str, device: Value| [("/linux/netDevices", json!({ key: device }))];
+    refused(&[
+        (&one("eth0", json!([])), "linux.netDevices.eth0: must be an object, not an array"),
+        (&one("lo", json!({})), "linux.netDevices.lo: the loopback device cannot be moved"),
+        (
+            &one("eth0", json!({"name": "lo"})),
+            "linux.netDevices.eth0.name: every network namespace has a device lo already",
+        ),
+        (
+            &one("a:b", json!({})),
+            "linux.netDevices.a:b: a name of a network device holds no slash, colon or blank: \"a:b\"",
+        ),
+        (
+            &one("eth0", json!({"name": "0123456789abcdef"})),
+            "linux.netDevices.eth0.name: a name of a network device has at most 15 bytes: \
+             \"0123456789abcdef\"",
+        ),
+        (
+            &one("eth\u{1b}[2J", json!({})),
+            "linux.netDevices.eth\\u{1b}[2J: a name of a network device holds no control \
+             character: \"eth\\u{1b}[2J\"",
+        ),
+        (
+            &one("eth0", json!({"name": "."})),
+            "linux.netDevices.eth0.name: not a name of a network device: \".\"",
+        ),
+        (
+            &one("eth0", json!({"name": "%d%d"})),
+            "linux.netDevices.eth0.name: a template has one %d and no other %: \"%d%d\"",
+        ),
+        (
+            &[("/linux/netDevices", json!({"a": {"name": "b"}, "b": null}))],
+            "linux.netDevices.b: linux.netDevices.a is to be named b, too",
+        ),
+    ]);
+    let dir = bundle_dir();
+    let mut config = fixture("default");
+    for good in [json!({"a": {"name": "x%d"}, "b": {"name": "x%d"}}), json!({"a": {"name": ""}})] {
+        set(&mut config, "/linux/netDevices", good);
+        check(&config, dir.path()).unwrap();
+    }
+    set(&mut config, "/linux/namespaces", json!([{"type": "mount"}]));
+    set(&mut config, "/hostname", json!(null));
+    assert!(
+        check(&config, dir.path())
+            .unwrap_err()
+            .to_string()
+            .contains("linux.netDevices: needs a network namespace to move the devices to")
+    );
+    let list = |devices: Value| {
+        let mut config = fixture("default");
+        set(&mut config, "/linux/netDevices", devices);
+        let spec = bundle::parse_spec(&config.to_string()).unwrap();
+        let list = corten::plan::network::NetDevice::list(spec.linux().as_ref());
+        list.into_iter().map(|d| (d.name, d.new_name)).collect::<Vec<_>>()
+    };
+    // A key alone asks for the device, whatever its value leaves out.
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        list(json!({"c": null, "b": {}, "a": {"name": "x"}, "d": {"name": ""}})),
+        [pair("a", "x"), pair("b", "b"), pair("c", "c"), pair("d", "d")]
+    );
+}
+
+#[test]
+fn intel_rdt() {
+    let rdt = |value: Value| [("/linux/intelRdt", value)];
+    refused(&[
+        (
+            &rdt(json!({"closID": "a/b"})),
+            "linux.intelRdt.closID: must be the name of one directory, or /, not \"a/b\"",
+        ),
+        (
+            &rdt(json!({"memBwSchema": "L3:0=1"})),
+            "linux.intelRdt.memBwSchema: must start with MB:, not \"L3:0=1\"",
+        ),
+        (
+            &rdt(json!({"memBwSchema": "MB:0=1\nL3:0=1"})),
+            "linux.intelRdt.memBwSchema: holds a line break",
+        ),
+        (
+            &rdt(json!({"schemata": ["L3:0=1", "\n"]})),
+            "linux.intelRdt.schemata[1]: holds a line break",
+        ),
+        (&rdt(json!([])), "linux.intelRdt: must be an object, not an array"),
+    ]);
+    let dir = bundle_dir();
+    let mut config = fixture("default");
+    set(&mut config, "/linux/intelRdt", json!({"closID": "/", "l3CacheSchema": "L2:0=1"}));
+    check(&config, dir.path()).unwrap();
+    assert!(
+        warnings(&config, dir.path()).contains(
+            &"linux.intelRdt.l3CacheSchema: should be one line that starts with L3:".into()
+        )
+    );
+    let plan = |value: Value| {
+        let mut config = fixture("default");
+        set(&mut config, "/linux/intelRdt", value);
+        let spec = bundle::parse_spec(&config.to_string()).unwrap();
+        corten::plan::rdt::RdtPlan::build(spec.linux().as_ref())
+    };
+    assert_eq!(plan(json!(null)), None);
+    let empty = plan(json!({"closID": "", "l3CacheSchema": "", "schemata": [""]})).unwrap();
+    assert_eq!(empty, corten::plan::rdt::RdtPlan::default());
+    let full = plan(json!({
+        "closID": "gold", "schemata": ["L2:0=1", "L3:0=3"], "memBwSchema": "MB:0=20",
+        "l3CacheSchema": "L3:0=f", "enableMonitoring": true,
+    }));
+    let full = full.unwrap();
+    assert_eq!((full.clos.as_deref(), full.monitoring), (Some("gold"), true));
+    assert_eq!(full.schemata, ["L3:0=f", "MB:0=20", "L2:0=1", "L3:0=3"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::launch::program::Go;
 use crate::launch::protocol::Tag;
 use crate::plan::ContainerPlan;
 use crate::plan::mounts::CgroupMount;
+use crate::rdt::{self, RdtGroup};
 use crate::rootfs;
 use crate::security::{caps, lsm};
 use crate::state::{self, Lock, Phase, Process, State, StateDir, Status, gate};
@@ -53,6 +54,7 @@ struct Request<'a> {
     args: &'a CreateArgs,
     plan: ContainerPlan,
     cgroup: CgroupPlan,
+    rdt: Option<RdtGroup>,
     rootfs: PathBuf,
     oci_version: String,
     /// config.json as it was read.
@@ -84,6 +86,10 @@ impl<'a> Request<'a> {
             linux.and_then(|linux| linux.cgroups_path().as_deref()),
             &args.id,
         )?;
+        let rdt = match &plan.rdt {
+            Some(rdt) => Some(RdtGroup::choose(rdt, &args.id, &rdt::mount_point()?)?),
+            None => None,
+        };
         let sockets = Sockets::connect(
             args.console_socket.as_deref(),
             args.pidfd_socket.as_deref(),
@@ -95,6 +101,7 @@ impl<'a> Request<'a> {
             rootfs: plan.rootfs.path.clone(),
             plan,
             cgroup,
+            rdt,
             oci_version: bundle.spec.version().clone(),
             config: bundle.raw,
             sockets,
@@ -128,6 +135,7 @@ impl<'a> Request<'a> {
             owner: nix::unistd::Uid::effective().as_raw(),
             phase: Phase::Creating,
             cgroup: self.cgroup.clone(),
+            rdt: self.rdt.clone(),
             resources: self.plan.resources.clone(),
             namespaces: made
                 .chain(joined)
@@ -163,6 +171,7 @@ impl<'a> Request<'a> {
         let launched = launch(Launch {
             plan: &self.plan,
             cgroup: &self.cgroup,
+            rdt: self.rdt.as_ref(),
             cgroup_mounts: &cgroup_mounts(&self.cgroup),
             go: if gated { Go::Gate(gate::close(dir)?) } else { Go::Parent },
             preserve_fds: self.preserve_fds,
@@ -234,7 +243,11 @@ impl Made {
             output::write_pid(file, self.launched.pid)?;
         }
         self.state.phase = Phase::Created;
-        self.dir.write(&self.state)
+        self.dir.write(&self.state)?;
+        if let Some(devices) = self.launched.devices.take() {
+            devices.keep();
+        }
+        Ok(())
     }
 
     /// The same for `run`, then lets init go and runs the poststart hooks.

@@ -12,7 +12,7 @@ use super::{open, print, status};
 use crate::cgroups::{Cgroup, OomEvent, OomWatch, Stats};
 use crate::cli::EventsArgs;
 use crate::error::{Context, Error, Fault, Kind, Result};
-use crate::state::Status;
+use crate::state::{State, Status};
 
 #[derive(Debug, Serialize)]
 struct Event<'a> {
@@ -41,7 +41,7 @@ pub fn events(root: &Path, args: &EventsArgs) -> Result<()> {
     }
     let cgroup = Cgroup::open(&state.cgroup)?;
     if args.stats {
-        return print_event("stats", &args.id, Some(cgroup.stats()?));
+        return print_event("stats", &args.id, Some(stats(&cgroup, &state)?));
     }
     let init = state.init_pidfd()?.ok_or_else(not_running)?;
     let mut oom = cgroup.oom_events()?;
@@ -62,10 +62,18 @@ pub fn events(root: &Path, args: &EventsArgs) -> Result<()> {
             return Ok(());
         }
         if Instant::now() >= next {
-            print_event("stats", &args.id, Some(cgroup.stats()?))?;
+            print_event("stats", &args.id, Some(stats(&cgroup, &state)?))?;
             next = Instant::now() + interval;
         }
     }
+}
+
+fn stats(cgroup: &Cgroup, state: &State) -> Result<Stats> {
+    let mut stats = cgroup.stats()?;
+    if let Some(group) = &state.rdt {
+        stats.intel_rdt = group.stats()?;
+    }
+    Ok(stats)
 }
 
 struct Woken {

@@ -70,6 +70,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         seccomp: seccomp.as_ref(),
         personality: personality(linux),
         cgroup: &cgroup,
+        rdt: state.rdt.as_ref(),
         preserve_fds,
         new_keyring: state.new_keyring,
         state_json: &state.oci_json(Status::Running, state.init_process_pid),

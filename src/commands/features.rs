@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::print;
-use crate::config::validate::NOT_YET;
 use crate::error::{Context, Result};
 use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
 use crate::security::seccomp::supported_flags;
@@ -43,11 +42,11 @@ fn document() -> Value {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": does("intelRdt") },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": {
-                "idmap": { "enabled": mounts::options::known().any(|name| name == "idmap") },
+                "idmap": { "enabled": mounts::options::effect("idmap").is_some() },
             },
-            "netDevices": { "enabled": does("netDevices") },
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
@@ -62,11 +61,6 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// Whether `linux.FIELD` of config.json is acted on.
-fn does(field: &str) -> bool {
-    !NOT_YET.iter().any(|(name, _)| *name == field)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +68,14 @@ mod tests {
     fn texts<'a>(document: &'a Value, place: &str) -> Vec<&'a str> {
         let list = document.pointer(place).and_then(Value::as_array);
         list.unwrap_or_else(|| panic!("{place}")).iter().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn what_the_spec_has_a_flag_for() {
+        let document = document();
+        let rdt = json!({ "enabled": true, "schemata": true, "monitoring": true });
+        assert_eq!(document["linux"]["intelRdt"], rdt);
+        assert_eq!(document["linux"]["netDevices"], json!({ "enabled": true }));
     }
 
     #[test]
@@ -95,7 +97,8 @@ mod tests {
             ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
         );
         assert!(texts(&document, "/mountOptions").contains(&"rnosuid"));
-        assert!(!texts(&document, "/mountOptions").contains(&"idmap"));
+        assert!(texts(&document, "/mountOptions").contains(&"idmap"));
+        assert_eq!(document["linux"]["mountExtensions"]["idmap"]["enabled"], true);
         // linux/capability.h: CAP_LAST_CAP is 40.
         assert_eq!(texts(&document, "/linux/capabilities").len(), 41);
         assert!(texts(&document, "/linux/capabilities").contains(&"CAP_SYS_ADMIN"));

@@ -220,6 +220,9 @@ fn wait_for_end(init: &OwnedFd, pid: i32) -> Result<()> {
 /// could not.
 fn clean_up(dir: &StateDir, state: &State, lock: Lock) -> Result<()> {
     Cgroup::remove(&state.cgroup)?;
+    if let Some(group) = &state.rdt {
+        group.remove()?;
+    }
     rootfs::unmount(&state.host_mounts);
     run_poststop(state);
     dir.remove()?;

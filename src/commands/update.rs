@@ -11,13 +11,14 @@ use super::{open, status, wrong_state};
 use crate::cgroups::Cgroup;
 use crate::cli::UpdateArgs;
 use crate::config::{bundle, validate};
-use crate::error::{Context, Fault, Kind, Result, render_line};
+use crate::error::{Context, Fault, Result, render_line};
 use crate::plan::resources::ResourcesPlan;
 use crate::state::Status;
 
 /// `update`: all of the new limits, or on an error the old ones.
 pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
     let newer = changes(args)?;
+    let schemata = schemata(args)?;
     let (dir, _) = open(root, &args.id)?;
     let _lock = dir.lock()?;
     let mut state = dir.read()?;
@@ -25,10 +26,21 @@ pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
         // containerd looks for this text.
         return Err(wrong_state("container not running"));
     }
+    let group = match &state.rdt {
+        None if !schemata.is_empty() => {
+            let text = "the container has no linux.intelRdt that could be updated";
+            return Err(Fault::bad_input(text).into());
+        }
+        group => group.as_ref(),
+    };
     let mut merged = state.resources.clone();
     merged.merge_update(&newer);
     let cgroup = Cgroup::open(&state.cgroup)?;
-    if let Err(error) = cgroup.update(&merged) {
+    let updated = cgroup.update(&merged).and_then(|()| match group {
+        Some(group) => group.write_schemata(&schemata, "--l3-cache-schema, --mem-bw-schema"),
+        None => Ok(()),
+    });
+    if let Err(error) = updated {
         if let Err(back) = cgroup.update(&state.resources) {
             log::warn!("the old limits could not all be set again: {}", render_line(&back));
         }
@@ -55,6 +67,17 @@ fn changes(args: &UpdateArgs) -> Result<ResourcesPlan> {
     ResourcesPlan::build(Some(&resources))
 }
 
+/// The lines for resctrl, in the order of the spec.
+fn schemata(args: &UpdateArgs) -> Result<Vec<String>> {
+    // An empty text counts as not given, as in Go.
+    let given = |flag: &Option<String>| flag.clone().filter(|line| !line.is_empty());
+    let (l3, mb) = (given(&args.l3_cache_schema), given(&args.mem_bw_schema));
+    if let Some(why) = mb.as_deref().and_then(validate::bad_mem_bw_schema) {
+        return Err(Fault::bad_input(format!("--mem-bw-schema: {why}")).into());
+    }
+    Ok([l3, mb].into_iter().flatten().collect())
+}
+
 /// `--resources`: a file, or standard input.
 fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
@@ -68,12 +91,6 @@ fn read(path: &Path) -> Result<String> {
 
 /// The flags as JSON in the form of `linux.resources`.
 fn from_flags(args: &UpdateArgs) -> Result<Value> {
-    let schema =
-        [("--l3-cache-schema", &args.l3_cache_schema), ("--mem-bw-schema", &args.mem_bw_schema)];
-    if let Some((flag, _)) = schema.iter().find(|(_, value)| value.is_some()) {
-        let text = format!("{flag}: Intel RDT is not supported by this version of Corten");
-        return Err(Fault::new(Kind::Unsupported, text).into());
-    }
     let mut cpu = json!({});
     for (flag, value, field, signed) in [
         ("--cpu-share", &args.cpu_share, "shares", false),
@@ -251,8 +268,11 @@ mod tests {
             render_line(&changes(&args).unwrap_err()),
             "--cpu-period -5: not a whole number from 0 up"
         );
-        let args = UpdateArgs { mem_bw_schema: Some("MB:0=5".into()), ..UpdateArgs::default() };
-        assert_eq!(crate::error::kind(&changes(&args).unwrap_err()), Kind::Unsupported);
+        let args = UpdateArgs { mem_bw_schema: Some("L3:0=5".into()), ..UpdateArgs::default() };
+        assert_eq!(
+            render_line(&schemata(&args).unwrap_err()),
+            "--mem-bw-schema: must start with MB:, not \"L3:0=5\""
+        );
     }
 
     #[test]

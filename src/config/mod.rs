@@ -4,6 +4,7 @@
 
 pub mod bundle;
 mod faults;
+pub mod idmap;
 pub mod process;
 mod repair;
 pub mod validate;

@@ -22,6 +22,8 @@ const SPEC_UNSET: &Fields = &[
     ("mounts.*", &["type", "source"]),
     ("linux", &["cgroupsPath", "mountLabel", "rootfsPropagation"]),
     ("linux.namespaces.*", &["path"]),
+    ("linux.netDevices.*", &["name"]),
+    ("linux.intelRdt", &["closID", "l3CacheSchema", "memBwSchema"]),
     ("linux.seccomp", &["listenerPath", "listenerMetadata"]),
 ];
 
@@ -48,6 +50,8 @@ const RESOURCES_REQUIRED: &Fields = &[
     ("network.priorities.*", &["name", "priority"]),
 ];
 const SPEC_REQUIRED: &Fields = &[
+    ("mounts.*.uidMappings.*", &["containerID", "hostID", "size"]),
+    ("mounts.*.gidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.namespaces.*", &["type"]),
     ("linux.uidMappings.*", &["containerID", "hostID", "size"]),
     ("linux.gidMappings.*", &["containerID", "hostID", "size"]),
@@ -114,6 +118,12 @@ const OTHER_PLATFORMS: [&str; 5] = ["freebsd", "solaris", "vm", "windows", "zos"
 
 /// A whole config.json.
 pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
+    // Here the key alone asks for something; Go reads null as a device without a new name.
+    each(value, "", "linux.netDevices.*", &mut |device, _| {
+        if device.is_null() {
+            *device = Map::new().into();
+        }
+    });
     drop_nulls(value);
     if let Value::Object(spec) = value {
         spec.retain(|section, _| !OTHER_PLATFORMS.contains(&section.as_str()));

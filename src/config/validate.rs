@@ -3,6 +3,8 @@
 
 mod linux;
 mod mounts;
+mod network;
+mod rdt;
 mod resources;
 mod sysctl;
 
@@ -17,6 +19,7 @@ use super::faults::Faults;
 use crate::error::{Fault, Result};
 
 pub use linux::NOT_YET;
+pub use rdt::bad_mem_bw_schema;
 pub use sysctl::path as sysctl_path;
 
 /// The newest version of the runtime spec that is known here, and its major version the only
@@ -84,6 +87,8 @@ const CHECKS: &[Check] = &[
     linux::hidden_paths,
     linux::rootfs_propagation,
     linux::personality,
+    network::devices,
+    rdt::check,
     linux::not_yet,
 ];
 
@@ -96,6 +101,7 @@ const WARNINGS: &[Warning] = &[
     linux::device_warnings,
     linux::mapping_warnings,
     linux::resource_warnings,
+    rdt::warnings,
 ];
 
 /// Checks a whole config.json of the bundle in `bundle` (absolute). All faults come in one error;

@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::{NAMESPACES, Namespace, NamespacesPlan};
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
+use crate::rdt::RdtGroup;
 use crate::rootfs::inside::RootDir;
 use crate::security::lsm;
 use crate::security::procfs::Proc;
@@ -42,6 +43,8 @@ pub struct Exec<'a> {
     pub personality: Option<u32>,
     /// Its cgroups.
     pub cgroup: &'a Cgroup,
+    /// Its groups in resctrl.
+    pub rdt: Option<&'a RdtGroup>,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
     /// False when the container was made with `--no-new-keyring`.
@@ -85,7 +88,8 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
         (true, Tag::Ready),
     ];
     let expected = expected.into_iter().filter_map(|(comes, tag)| comes.then_some(tag)).collect();
-    let ready = set_oom_score(exec.process, pid).and_then(|()| {
+    let entered = exec.rdt.map_or(Ok(()), |group| group.enter_later(pid.as_raw()));
+    let ready = entered.and_then(|()| set_oom_score(exec.process, pid)).and_then(|()| {
         listen(&channel, expected, pid, &mut |message| match message.kind {
             Tag::Console => {
                 console = message.fd;
@@ -95,7 +99,7 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
         })
     });
     match ready {
-        Ok(()) => Ok(Launched { pid, pidfd, channel, console }),
+        Ok(()) => Ok(Launched { pid, pidfd, channel, console, devices: None }),
         Err(error) => {
             kill_and_reap(pid, pidfd);
             Err(error)

@@ -1,6 +1,6 @@
 //! Making, joining and filling namespaces; one function a step.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -41,6 +41,20 @@ impl Join {
             _ => error,
         }
     }
+}
+
+/// The container's network namespace: the joined one, or the new one of its init.
+pub fn open_network(init: Pid, joins: &[Join]) -> Result<OwnedFd> {
+    match network(joins) {
+        Some(joined) => joined.try_clone_to_owned().context("cannot duplicate a descriptor"),
+        None => open_namespace(format!("/proc/{init}/ns/net").as_ref()),
+    }
+}
+
+/// The network namespace among those to join.
+pub fn network(joins: &[Join]) -> Option<BorrowedFd<'_>> {
+    let join = joins.iter().find(|join| join.kind == Namespace::Network);
+    join.map(|join| join.file.as_fd())
 }
 
 fn open_namespace(path: &std::path::Path) -> Result<OwnedFd> {
@@ -146,8 +160,7 @@ pub fn join_pid(joins: &[Join]) -> Result<()> {
 /// Writes the id mappings of a new user namespace, see user_namespaces(7).
 pub fn write_id_maps(pid: Pid, plan: &NamespacesPlan) -> Result<()> {
     let write = |file: &str, field: &str, map: &[IdMap]| -> Result<()> {
-        let lines: String =
-            map.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
+        let lines = IdMap::lines(map);
         std::fs::write(format!("/proc/{pid}/{file}"), &lines)
             .with_context(|| format!("cannot apply config.json: linux.{field} {lines:?}"))
     };

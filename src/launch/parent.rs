@@ -18,11 +18,13 @@ use super::protocol::{Channel, Message, Order, Tag};
 use crate::cgroups::{Cgroup, CgroupPlan};
 use crate::error::{Context, Error, Fault, Kind, Result, unpack};
 use crate::hooks;
+use crate::network::Devices;
 use crate::plan::ContainerPlan;
 use crate::plan::mounts::CgroupMount;
 use crate::plan::namespaces::{Namespace, Spawn};
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
+use crate::rdt::RdtGroup;
 use crate::rootfs::{self, Prepared};
 use crate::security::procfs::Proc;
 use crate::security::seccomp;
@@ -34,6 +36,8 @@ pub struct Launch<'a> {
     pub plan: &'a ContainerPlan,
     /// Where its cgroups will be.
     pub cgroup: &'a CgroupPlan,
+    /// Its groups in resctrl.
+    pub rdt: Option<&'a RdtGroup>,
     /// For mounts of type cgroup.
     pub cgroup_mounts: &'a [CgroupMount],
     /// What init waits for when all is set.
@@ -56,16 +60,19 @@ pub struct Launched {
     pub channel: Channel,
     /// The master of its terminal.
     pub console: Option<OwnedFd>,
+    /// The network devices that it got; they go back unless they are kept.
+    pub devices: Option<Devices>,
 }
 
 /// Makes the container and brings its init to the start line. On error nothing is left but what
-/// the caller made: init is dead and reaped, the cgroups are gone.
+/// the caller made: init is dead and reaped, its groups are gone, network devices are back.
 pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     let Launch { plan, cgroup_mounts, record, .. } = launch;
     // #1 all that can fail without a process
     let proc = Proc::open()?;
     let joins = namespaces::open_joins(&plan.namespaces)?;
     let prepared = rootfs::prepare(&plan.rootfs)?;
+    let mut devices = Devices::find(&plan.net_devices, namespaces::network(&joins))?;
     if let Some(process) = &plan.process {
         raise_hard_limits(process)?;
     }
@@ -74,8 +81,12 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     prctl::set_dumpable(false).context("cannot become undumpable")?;
     let (channel, childs) = Channel::pair()?;
     let cgroup = Cgroup::create(launch.cgroup)?;
-    let mut undo = Undo { child: None, cgroup: Some(launch.cgroup) };
+    let mut undo = Undo { child: None, cgroup: Some(launch.cgroup), rdt: None };
     cgroup.restrict_devices(&plan.resources)?;
+    if let (Some(group), Some(rdt)) = (launch.rdt, &plan.rdt) {
+        group.make(&rdt.schemata)?;
+        undo.rdt = Some(group);
+    }
 
     let direct = plan.namespaces.spawn == Spawn::Direct;
     let init = Init {
@@ -106,6 +117,9 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     }
     // #3 while init mounts
     cgroup.apply(&plan.resources)?;
+    if let Some(group) = launch.rdt {
+        group.enter(pid.as_raw())?;
+    }
     if let Some(uid) = plan.cgroup_owner() {
         cgroup.delegate(uid)?;
     }
@@ -124,6 +138,9 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
                 let mounts: Vec<PathBuf> =
                     message.text.split('\0').filter(|l| !l.is_empty()).map(PathBuf::from).collect();
                 record(pid, &mounts)?;
+                if let Some(devices) = &mut devices {
+                    devices.move_into(namespaces::open_network(pid, &joins)?.as_fd())?;
+                }
                 let state = plan.state_json("creating", pid.as_raw());
                 hooks::run(&plan.hooks.prestart, &state)?;
                 hooks::run(&plan.hooks.create_runtime, &state)?;
@@ -140,7 +157,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     })?;
     // #7 Ready
     let pidfd = undo.keep().context("init is gone")?;
-    Ok(Launched { pid, pidfd, channel, console })
+    Ok(Launched { pid, pidfd, channel, console, devices })
 }
 
 /// Lets a `run` or `exec` process go, and returns when its program runs.
@@ -352,16 +369,18 @@ pub(super) fn raise_hard_limits(process: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-/// Kills init and removes its cgroups unless the launch succeeded.
+/// Kills init and removes its groups unless the launch succeeded.
 struct Undo<'a> {
     child: Option<(Pid, OwnedFd)>,
     cgroup: Option<&'a CgroupPlan>,
+    rdt: Option<&'a RdtGroup>,
 }
 
 impl Undo<'_> {
     /// All went well: only the pidfd is wanted.
     fn keep(&mut self) -> Option<OwnedFd> {
         self.cgroup = None;
+        self.rdt = None;
         self.child.take().map(|(_, pidfd)| pidfd)
     }
 }
@@ -371,9 +390,9 @@ impl Drop for Undo<'_> {
         if let Some((pid, pidfd)) = self.child.take() {
             kill_and_reap(pid, pidfd);
         }
-        if let Some(plan) = self.cgroup
-            && let Err(error) = Cgroup::remove(plan)
-        {
+        let cgroup = self.cgroup.map_or(Ok(()), Cgroup::remove);
+        let rdt = self.rdt.map_or(Ok(()), RdtGroup::undo);
+        for error in [cgroup, rdt].into_iter().filter_map(Result::err) {
             log::warn!("ignoring: {}", crate::error::render_line(&error));
         }
     }

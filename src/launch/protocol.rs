@@ -4,8 +4,8 @@
 //!   parent                                     init (or a joiner before it)
 //!     | <----------------- Spawned ------------------ | only from a joiner, on a pair of its own
 //!     | ------------------ Mapped ------------------> | only with a new user namespace
-//!     | <----------------- Mounted ------------------ | only with hooks, or mounts on the host
-//!     | ------------------ Proceed -----------------> | the hooks have run
+//!     | <----------------- Mounted ------------------ | with hooks, network devices, or mounts
+//!     | ------------------ Proceed -----------------> | devices moved, hooks run
 //!     | <----------------- Console ------------------ | only with a terminal: the master
 //!     | <----------------- Listener ----------------- | only with seccomp notify: its fd
 //!     | <----------------- Ready -------------------- | all is set, the program is found

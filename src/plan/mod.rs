@@ -5,7 +5,9 @@ pub mod exec;
 pub mod hooks;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
 pub mod process;
+pub mod rdt;
 pub mod resources;
 pub mod seccomp;
 
@@ -21,7 +23,9 @@ use crate::sys::mount::attr;
 use hooks::HooksPlan;
 use mounts::{MountKind, RootfsPlan};
 use namespaces::NamespacesPlan;
+use network::NetDevice;
 use process::{ProcessPlan, c_string};
+use rdt::RdtPlan;
 use resources::ResourcesPlan;
 use seccomp::SeccompPlan;
 
@@ -47,6 +51,10 @@ pub struct ContainerPlan {
     pub rootfs: RootfsPlan,
     /// See [`ResourcesPlan`].
     pub resources: ResourcesPlan,
+    /// Devices of the host for its network namespace.
+    pub net_devices: Vec<NetDevice>,
+    /// See [`RdtPlan`].
+    pub rdt: Option<RdtPlan>,
     /// `None` for a config without `process`: it can be created, not started.
     pub process: Option<ProcessPlan>,
     /// The compiled filter.
@@ -84,6 +92,8 @@ impl ContainerPlan {
             namespaces: NamespacesPlan::build(linux),
             rootfs: RootfsPlan::build(spec, bundle, no_pivot)?,
             resources: ResourcesPlan::build(linux.and_then(|l| l.resources().as_ref()))?,
+            net_devices: NetDevice::list(linux),
+            rdt: RdtPlan::build(linux),
             process: match spec.process() {
                 Some(process) => Some(ProcessPlan::build(process, "config.json: process")?),
                 None => None,
@@ -103,11 +113,12 @@ impl ContainerPlan {
         })
     }
 
-    /// Whether init stops after mounting: for hooks of the runtime's namespaces, or because the
-    /// host sees its mounts.
+    /// Whether init stops after mounting: for hooks of the runtime's namespaces, for network
+    /// devices, or because the host sees its mounts.
     pub fn reports_mounts(&self) -> bool {
         !self.hooks.prestart.is_empty()
             || !self.hooks.create_runtime.is_empty()
+            || !self.net_devices.is_empty()
             || !self.namespaces.has(namespaces::Namespace::Mount)
     }
 

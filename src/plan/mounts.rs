@@ -2,6 +2,8 @@
 //! "Devices", "Default Devices", "Masked Paths"). Paths inside the root are [`InsidePath`]s:
 //! written down here, resolved at use.
 
+mod devices;
+pub mod idmap;
 pub mod options;
 
 use std::ffi::{CStr, CString};
@@ -9,14 +11,16 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::MsFlags;
-use nix::sys::stat::SFlag;
-use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, Mount, Spec};
+use oci_spec::runtime::{Linux, Mount, Spec};
 
 use crate::error::{Fault, Kind, Result};
 use crate::plan::namespaces::{Namespace, NamespacesPlan};
 use crate::plan::process::c_string;
 use crate::sys::mount::attr;
-use options::{Attributes, Options, Propagation};
+pub use devices::DeviceNode;
+use devices::devices;
+use idmap::IdMapping;
+use options::{Attributes, Links, Options, Propagation};
 
 /// A path inside the root filesystem: relative to the root, without `.`, `..` or double slashes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,7 +141,13 @@ pub enum MountKind {
         source: PathBuf,
         /// With everything mounted below it.
         recursive: bool,
+        /// What becomes of a source that is a symbolic link.
+        links: Links,
+        /// How the ids are mapped.
+        ids: Option<IdMapping>,
     },
+    /// What is mounted there already gets other attributes (bind with remount).
+    Remount,
     /// A new file system.
     Filesystem(Filesystem),
     /// The cgroup hierarchies, in the layout of the host.
@@ -151,6 +161,8 @@ pub struct MountStep {
     pub index: usize,
     /// Where.
     pub destination: InsidePath,
+    /// A destination that is a symbolic link is mounted on itself, not followed.
+    pub dest_nofollow: bool,
     /// What.
     pub kind: MountKind,
     /// For the mount itself.
@@ -171,25 +183,6 @@ impl MountStep {
             _ => false,
         }
     }
-}
-
-/// A device node to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceNode {
-    /// Where, inside.
-    pub path: InsidePath,
-    /// The same on the host: what is bound where nodes cannot be made.
-    pub host_path: CString,
-    /// S_IFCHR, S_IFBLK or S_IFIFO.
-    pub kind: SFlag,
-    /// Device number; 0 for a FIFO.
-    pub number: u64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner inside.
-    pub uid: u32,
-    /// Group inside.
-    pub gid: u32,
 }
 
 /// The root filesystem.
@@ -227,16 +220,6 @@ pub struct RootfsPlan {
     pub mount_label: Option<String>,
 }
 
-/// spec config-linux.md "Default Devices" (console and ptmx are made elsewhere): name, major, minor.
-const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-
 /// fsconfig(2): longer strings are refused.
 const LONGEST_SETTING: usize = 255;
 
@@ -266,7 +249,9 @@ impl RootfsPlan {
             .iter()
             .flatten()
             .enumerate()
-            .map(|(index, mount)| step(index, mount, bundle, mount_label.as_deref()))
+            .map(|(index, mount)| {
+                step(index, mount, bundle, linux, &namespaces, mount_label.as_deref())
+            })
             .collect::<Result<Vec<_>>>()?;
         let private_mounts = namespaces.has(Namespace::Mount);
         let masked = inside_paths(linux.and_then(|l| l.masked_paths().as_ref()), "maskedPaths")?;
@@ -351,7 +336,14 @@ fn inside_paths(paths: Option<&Vec<String>>, name: &str) -> Result<Vec<InsidePat
     Ok(list)
 }
 
-fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Result<MountStep> {
+fn step(
+    index: usize,
+    mount: &Mount,
+    bundle: &Path,
+    linux: Option<&Linux>,
+    namespaces: &NamespacesPlan,
+    label: Option<&str>,
+) -> Result<MountStep> {
     let field = |name: &str| format!("config.json: mounts[{index}].{name}");
     let destination = InsidePath::new(mount.destination(), &field("destination"))?;
     if destination.is_root() {
@@ -362,12 +354,7 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
         ))
         .into());
     }
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        let message = format!("{}: id-mapped mounts are not supported yet", field("uidMappings"));
-        return Err(Fault::new(Kind::Unsupported, message).into());
-    }
-    let words = mount.options().as_deref().unwrap_or_default();
-    let mut options = Options::parse(words, &field("options"))?;
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
     let fs_type = mount.typ().as_deref().unwrap_or_default();
     if fs_type == "bind" && options.bind.is_none() {
         options.bind = Some(false);
@@ -376,14 +363,33 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
         && !options.remount
         && options.attributes.set & attr::RDONLY != 0
         && (fs_type == "tmpfs" || destination.as_str() == "dev");
+    if options.bind.is_some() && !options.data.is_empty() {
+        return Err(Fault::bad_input(format!(
+            "{}: {} is for a file system, and would have no effect on a bind mount",
+            field("options"),
+            options.data.join(",")
+        ))
+        .into());
+    }
     let kind = match (options.bind, fs_type) {
+        (Some(_), _) if options.remount => MountKind::Remount,
         (Some(recursive), _) => {
             let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
             let source = source.ok_or_else(|| {
                 Fault::bad_input(format!("{}: missing for a bind mount", field("source")))
             })?;
-            MountKind::Bind { source: bundle.join(source), recursive }
+            let ids = IdMapping::build(mount, linux, namespaces, &field)?;
+            MountKind::Bind { source: bundle.join(source), recursive, links: options.links, ids }
         }
+        // mount(2) does not look at it.
+        (None, "") if options.remount => MountKind::Filesystem(filesystem(
+            "none",
+            mount,
+            &options,
+            readonly_late,
+            label,
+            &field,
+        )?),
         (None, "") => {
             return Err(Fault::bad_input(format!("{}: missing", field("type")))
                 .hint("name a file system, or add bind or rbind to the options")
@@ -404,6 +410,7 @@ fn step(index: usize, mount: &Mount, bundle: &Path, label: Option<&str>) -> Resu
     Ok(MountStep {
         index,
         destination,
+        dest_nofollow: options.dest_nofollow,
         kind,
         attributes: options.attributes,
         recursive: options.recursive,
@@ -500,66 +507,6 @@ fn classic_flags(attributes: u64) -> MsFlags {
         .into_iter()
         .filter(|(attribute, _)| attributes & attribute != 0)
         .fold(MsFlags::empty(), |flags, (_, flag)| flags | flag)
-}
-
-fn devices(linux: Option<&Linux>) -> Result<Vec<DeviceNode>> {
-    let mut nodes = Vec::new();
-    for (path, major, minor) in DEFAULT_DEVICES {
-        nodes.push(DeviceNode {
-            path: InsidePath::new(path, "default device")?,
-            host_path: c_string(path, "default device")?,
-            kind: SFlag::S_IFCHR,
-            number: nix::sys::stat::makedev(major, minor),
-            mode: 0o666,
-            uid: 0,
-            gid: 0,
-        });
-    }
-    for (i, device) in linux.and_then(|l| l.devices().as_ref()).into_iter().flatten().enumerate() {
-        let node = device_node(device, &format!("config.json: linux.devices[{i}]"))?;
-        // /dev/ptmx is always the link to this container's devpts.
-        if node.path.as_str() == "dev/ptmx" {
-            continue;
-        }
-        nodes.retain(|other: &DeviceNode| other.path != node.path);
-        nodes.push(node);
-    }
-    Ok(nodes)
-}
-
-fn device_node(device: &LinuxDevice, field: &str) -> Result<DeviceNode> {
-    let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
-        LinuxDeviceType::B => SFlag::S_IFBLK,
-        LinuxDeviceType::P => SFlag::S_IFIFO,
-        LinuxDeviceType::A => {
-            let message = format!("{field}.type: \"a\" is not a type of device node");
-            return Err(Fault::bad_input(message).hint("use c, b, u or p").into());
-        }
-    };
-    let path = InsidePath::new(device.path(), &format!("{field}.path"))?;
-    if path.is_root() {
-        return Err(Fault::bad_input(format!("{field}.path: not the path of a file")).into());
-    }
-    let part = |value: i64, name: &str| {
-        u32::try_from(value).map(u64::from).map_err(|_| {
-            Fault::bad_input(format!("{field}.{name}: {value} is not a device number"))
-        })
-    };
-    let number = if kind == SFlag::S_IFIFO {
-        0
-    } else {
-        nix::sys::stat::makedev(part(device.major(), "major")?, part(device.minor(), "minor")?)
-    };
-    Ok(DeviceNode {
-        host_path: c_string(&path.to_string(), field)?,
-        path,
-        kind,
-        number,
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Which namespaces are new, which are joined, which stay the host's, and how many processes
 //! that takes (spec config-linux.md "Namespaces", namespaces(7)).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{Linux, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 
 /// One of the eight kinds of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +88,23 @@ pub struct IdMap {
     pub size: u32,
 }
 
+impl IdMap {
+    /// Reads a list of config.json.
+    pub fn list(mappings: &[LinuxIdMapping]) -> Vec<IdMap> {
+        let map = |m: &LinuxIdMapping| IdMap {
+            container: m.container_id(),
+            host: m.host_id(),
+            size: m.size(),
+        };
+        mappings.iter().map(map).collect()
+    }
+
+    /// The text of a /proc/PID/uid_map or gid_map, which is to be written at once.
+    pub fn lines(map: &[IdMap]) -> String {
+        map.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
+    }
+}
+
 /// How the container's init comes to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spawn {
@@ -129,7 +146,12 @@ impl NamespacesPlan {
 
     /// True when one is joined.
     pub fn joins(&self, kind: Namespace) -> bool {
-        self.join.iter().any(|(k, _)| *k == kind)
+        self.joined(kind).is_some()
+    }
+
+    /// The file of the one that is joined.
+    pub fn joined(&self, kind: Namespace) -> Option<&Path> {
+        self.join.iter().find(|(k, _)| *k == kind).map(|(_, path)| path.as_path())
     }
 
     /// Reads `linux.namespaces`, the id mappings and the time offsets.
@@ -151,11 +173,8 @@ impl NamespacesPlan {
         } else {
             Spawn::Direct
         };
-        let maps = |maps: Option<&Vec<oci_spec::runtime::LinuxIdMapping>>| -> Vec<IdMap> {
-            maps.into_iter()
-                .flatten()
-                .map(|m| IdMap { container: m.container_id(), host: m.host_id(), size: m.size() })
-                .collect()
+        let maps = |maps: Option<&Vec<LinuxIdMapping>>| {
+            IdMap::list(maps.map(Vec::as_slice).unwrap_or_default())
         };
         let mut time_offsets: Vec<(String, i64, u32)> = linux
             .and_then(|l| l.time_offsets().as_ref())

@@ -117,7 +117,8 @@ fn bind(
             if is(node, &stat) {
                 return Ok(());
             }
-            if kind_of(stat.st_mode) != SFlag::S_IFREG {
+            // Empty ones are the mount points of an earlier container on this root.
+            if kind_of(stat.st_mode) != SFlag::S_IFREG || stat.st_size != 0 {
                 return check(node, &stat);
             }
             file

@@ -17,6 +17,7 @@ pub mod inside;
 mod cgroup;
 mod copyup;
 mod devices;
+mod idmap;
 mod masks;
 mod mount;
 mod pivot;
@@ -26,12 +27,13 @@ use std::path::PathBuf;
 
 use nix::sys::stat::{Mode, umask};
 
+use self::idmap::UserNamespaces;
 pub use self::inside::RootDir;
 pub use self::masks::bind_tty_over;
 pub use self::mount::unmount;
-use self::mount::{Site, Source, finish_bind, set_attributes, set_propagation};
+use self::mount::{HostPath, Site, Source, finish_bind, set_attributes, set_propagation};
 use crate::error::{Context, Result};
-use crate::plan::mounts::options::Attributes;
+use crate::plan::mounts::options::{Attributes, Links};
 use crate::plan::mounts::{CgroupMount, MountKind, MountStep, RootfsPlan};
 use crate::sys::mount::attr;
 
@@ -56,6 +58,9 @@ pub struct Mounted {
 /// "on /run (mounts[7])", with what is mounted before it.
 fn describe(step: &MountStep) -> String {
     let what = match &step.kind {
+        MountKind::Remount => {
+            return format!("cannot remount {} (mounts[{}])", step.destination, step.index);
+        }
         MountKind::Bind { source, .. } => source.display().to_string(),
         MountKind::Filesystem(fs) | MountKind::Cgroup(fs) => {
             fs.fs_type.to_string_lossy().into_owned()
@@ -71,7 +76,7 @@ pub fn prepare(plan: &RootfsPlan) -> Result<Prepared> {
     let opening = || format!("cannot open the root filesystem {} (root.path)", plan.path.display());
     let root = if plan.private_mounts {
         Some(
-            Source::prepare(&plan.path, true, plan, |tree| {
+            Source::prepare(root_path(plan), plan, |tree| {
                 set_propagation(tree, pivot::root_mount_propagation(plan))
             })
             .with_context(opening)?,
@@ -80,9 +85,11 @@ pub fn prepare(plan: &RootfsPlan) -> Result<Prepared> {
         RootDir::open_at(&plan.path).with_context(opening)?;
         None
     };
+    let mut namespaces = UserNamespaces::default();
     let source = |step: &MountStep| match &step.kind {
-        MountKind::Bind { source, recursive } => {
-            Source::prepare(source, *recursive, plan, finish_bind(step))
+        MountKind::Bind { source, recursive, links, ids } => {
+            let source = HostPath { path: source, recursive: *recursive, links: *links };
+            Source::prepare_bind(step, source, ids.as_ref(), plan, &mut namespaces)
                 .with_context(|| describe(step))
                 .map(Some)
         }
@@ -90,6 +97,10 @@ pub fn prepare(plan: &RootfsPlan) -> Result<Prepared> {
     };
     let sources = plan.mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     Ok(Prepared { root, sources })
+}
+
+fn root_path(plan: &RootfsPlan) -> HostPath<'_> {
+    HostPath { path: &plan.path, recursive: true, links: Links::Follow }
 }
 
 impl Prepared {
@@ -136,7 +147,7 @@ fn open_site(root: Option<Source>, plan: &RootfsPlan) -> Result<Site> {
     if !plan.joined_mounts {
         pivot::isolate()?;
     }
-    let tree = source.take(&plan.path, true, plan, |tree| {
+    let tree = source.take(root_path(plan), plan, |tree| {
         set_propagation(tree, pivot::root_mount_propagation(plan))
     })?;
     let root = RootDir::from_fd(tree);
@@ -153,12 +164,17 @@ fn make(
     cgroups: &[CgroupMount],
 ) -> Result<Option<OwnedFd>> {
     match (&step.kind, source) {
-        (MountKind::Bind { source: path, recursive }, Some(source)) => {
-            let tree = source.take(path, *recursive, plan, finish_bind(step))?;
+        (MountKind::Bind { .. }, Some(Source::Link(link))) => {
+            mount::copy_link(&site.root, step, &link).map(|()| None)
+        }
+        (MountKind::Bind { source: path, recursive, links, .. }, Some(source)) => {
+            let path = HostPath { path, recursive: *recursive, links: *links };
+            let tree = source.take(path, plan, finish_bind(step))?;
             mount::mount_bind(site, step, tree).map(|()| None)
         }
         // prepare() opens a source for every bind mount.
         (MountKind::Bind { .. }, None) => Err(nix::errno::Errno::ENOENT.into()),
+        (MountKind::Remount, _) => mount::remount(&site.root, step).map(|()| None),
         (MountKind::Filesystem(fs), _) => mount::mount_filesystem(site, step, fs),
         (MountKind::Cgroup(fs), _) => cgroup::mount(site, step, fs, plan, cgroups).map(|()| None),
     }

@@ -1,22 +1,24 @@
 //! One mount: a bind of a host path or a new file system, made complete while it is still
 //! detached and then attached to the descriptor of its target.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::copyup;
+use super::idmap::{UserNamespaces, locked_copy};
 use super::inside::{RootDir, file_type};
 use crate::error::{Context, Error, Fault, Kind, Result};
-use crate::plan::mounts::options::{Attributes, Propagation};
+use crate::plan::mounts::idmap::IdMapping;
+use crate::plan::mounts::options::{Attributes, Links, Propagation};
 use crate::plan::mounts::{Filesystem, MountKind, MountStep, RootfsPlan, Setting};
 use crate::sys::Sys;
 use crate::sys::mount::{self as sys, MountAttr, attr};
@@ -123,44 +125,107 @@ pub fn clone_host(
     recursive: bool,
     propagation: Option<Propagation>,
 ) -> Result<OwnedFd> {
-    let tree = sys::open_tree_clone(AT_FDCWD, path, recursive).map_err(call("open_tree"))?;
+    clone_below(AT_FDCWD, path, recursive, propagation)
+}
+
+/// The same for a path below `dir`, or for what `dir` itself is open on.
+fn clone_below(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    propagation: Option<Propagation>,
+) -> Result<OwnedFd> {
+    let tree = sys::open_tree_clone(dir, path, recursive).map_err(call("open_tree"))?;
     set_propagation(tree.as_fd(), propagation.unwrap_or(DEFAULT_PROPAGATION))?;
     Ok(tree)
 }
 
-/// A host path to mount, as far as the parent could prepare it.
+/// A host path to be mounted.
+#[derive(Debug, Clone, Copy)]
+pub struct HostPath<'a> {
+    /// Absolute.
+    pub path: &'a Path,
+    /// With everything mounted below it.
+    pub recursive: bool,
+    /// What becomes of it when it is a symbolic link.
+    pub links: Links,
+}
+
+impl HostPath<'_> {
+    fn clone(self, propagation: Option<Propagation>) -> Result<OwnedFd> {
+        match self.links {
+            Links::Follow => clone_host(&c_path(self.path)?, self.recursive, propagation),
+            Links::Mount | Links::Copy => {
+                clone_below(self.open()?.as_fd(), c"", self.recursive, propagation)
+            }
+        }
+    }
+
+    fn open(self) -> Result<OwnedFd> {
+        let mut flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        flags.set(OFlag::O_NOFOLLOW, self.links != Links::Follow);
+        Ok(openat(AT_FDCWD, c_path(self.path)?.as_c_str(), flags, Mode::empty())?)
+    }
+}
+
+/// What is mounted from the host, as far as the parent could prepare it.
 #[derive(Debug)]
-pub struct Source {
-    /// `None` where only the child has the right to copy mounts (rootless).
-    tree: Option<OwnedFd>,
+pub enum Source {
+    /// A finished mount.
+    Mount(OwnedFd),
+    /// A finished mount whose like no user namespace can make: its ids are mapped.
+    IdMapped(OwnedFd),
+    /// Only the child has the right to copy mounts (rootless).
+    ForChild,
+    /// What a symbolic link holds that is to be made again inside.
+    Link(OsString),
 }
 
 impl Source {
     /// In the parent: finds the source, and makes its mount with `finish`.
     pub fn prepare(
-        path: &Path,
-        recursive: bool,
+        source: HostPath<'_>,
         plan: &RootfsPlan,
         finish: impl Fn(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<Self> {
-        let c_path = c_path(path)?;
-        match clone_host(&c_path, recursive, plan.propagation) {
+        match source.clone(plan.propagation) {
             Ok(tree) => {
                 finish(tree.as_fd())?;
-                Ok(Source { tree: Some(tree) })
+                Ok(Source::Mount(tree))
             }
             // Without privilege the child's user namespace will have it; only look.
             Err(error) if plan.user_namespace && errno(&error) == Some(Errno::EPERM) => {
-                openat(
-                    AT_FDCWD,
-                    c_path.as_c_str(),
-                    OFlag::O_PATH | OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                )?;
-                Ok(Source { tree: None })
+                source.open()?;
+                Ok(Source::ForChild)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// In the parent: the source of a bind mount.
+    pub fn prepare_bind(
+        step: &MountStep,
+        source: HostPath<'_>,
+        ids: Option<&IdMapping>,
+        plan: &RootfsPlan,
+        namespaces: &mut UserNamespaces,
+    ) -> Result<Self> {
+        if source.links == Links::Copy {
+            let file = source.open()?;
+            if file_type(file.as_fd())? == SFlag::S_IFLNK {
+                return Ok(Source::Link(readlinkat(&file, c"")?));
+            }
+        }
+        let Some(ids) = ids else { return Source::prepare(source, plan, finish_bind(step)) };
+        let clone = || source.clone(plan.propagation);
+        let locked = if plan.user_namespace { locked_copy(clone)? } else { None };
+        let tree = match locked {
+            Some(tree) => tree,
+            None => clone()?,
+        };
+        namespaces.map(tree.as_fd(), ids)?;
+        finish_bind(step)(tree.as_fd())?;
+        Ok(Source::IdMapped(tree))
     }
 
     /// In the child: the finished mount. A user namespace makes its own copy where it can see
@@ -168,15 +233,17 @@ impl Source {
     /// the container's root.
     pub fn take(
         self,
-        path: &Path,
-        recursive: bool,
+        source: HostPath<'_>,
         plan: &RootfsPlan,
         finish: impl Fn(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<OwnedFd> {
-        if !plan.user_namespace {
-            return self.tree.ok_or_else(|| Errno::EPERM.into());
-        }
-        match (clone_host(&c_path(path)?, recursive, plan.propagation), self.tree) {
+        let prepared = match self {
+            Source::IdMapped(tree) => return Ok(tree),
+            Source::Mount(tree) if !plan.user_namespace => return Ok(tree),
+            Source::Mount(tree) => Some(tree),
+            Source::ForChild | Source::Link(_) => None,
+        };
+        match (source.clone(plan.propagation), prepared) {
             (Ok(tree), _) => {
                 finish(tree.as_fd())?;
                 Ok(tree)
@@ -271,10 +338,12 @@ pub fn target(root: &RootDir, step: &MountStep, file: bool, on_procfs: bool) -> 
     }
     // Nearly always the path is free of links, and then it leads where its name says.
     let mut links = false;
-    let mut found = root.open_without_links(path, OFlag::O_PATH);
+    let mut flags = OFlag::O_PATH;
+    flags.set(OFlag::O_NOFOLLOW, step.dest_nofollow);
+    let mut found = root.open_without_links(path, flags);
     if matches!(found, Err(Errno::ELOOP)) {
         links = true;
-        found = root.open(path, OFlag::O_PATH);
+        found = root.open(path, flags);
     }
     let (fd, existed) = match found {
         Ok(fd) => (fd, true),
@@ -351,6 +420,32 @@ pub fn mount_bind(site: &mut Site, step: &MountStep, tree: OwnedFd) -> Result<()
         && fstatfs(&tree).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
     let target = target(&site.root, step, file, on_procfs)?;
     site.attach(tree.as_fd(), target.fd.as_fd())
+}
+
+/// Changes the mount at the destination.
+pub fn remount(root: &RootDir, step: &MountStep) -> Result<()> {
+    let mounted = root.open(&step.destination, OFlag::O_PATH)?;
+    if !sys::identity(mounted.as_fd()).map_err(call("statx"))?.mount_root {
+        return Err(Error::from(Errno::EINVAL).context("nothing is mounted there"));
+    }
+    finish_bind(step)(mounted.as_fd())
+}
+
+/// Makes the symbolic link of a bind mount with copy-symlink.
+pub fn copy_link(root: &RootDir, step: &MountStep, link: &OsStr) -> Result<()> {
+    let path = &step.destination;
+    check_proc(step, false)?;
+    let (parent, name) = path.split().ok_or(Errno::EEXIST)?;
+    let dir = root.create_dir_all(&parent, Mode::from_bits_truncate(0o755));
+    let dir = dir.with_context(|| format!("cannot make {parent}"))?;
+    match nix::unistd::symlinkat(link, &dir, name) {
+        Err(Errno::EEXIST) if readlinkat(&dir, name).is_ok_and(|held| held == link) => Ok(()),
+        Err(Errno::EEXIST) => {
+            let text = format!("{path} exists and is not a symbolic link to {}", link.display());
+            Err(Fault::bad_input(text).into())
+        }
+        made => made.with_context(|| format!("cannot make the symbolic link {path}")),
+    }
 }
 
 /// Makes and attaches a new file system; returns its mount where it is to become read-only late.

@@ -16,6 +16,7 @@ pub(crate) fn sample(id: &str) -> State {
         owner: 0,
         phase: Phase::Created,
         cgroup: Default::default(),
+        rdt: None,
         resources: Default::default(),
         namespaces: BTreeMap::from([("pid".to_owned(), PathBuf::new())]),
         host_mounts: Vec::new(),

@@ -108,7 +108,13 @@ pub(super) fn id_mappings(facts: &Facts<'_>, faults: &mut Faults) {
                 "required with a new user namespace",
                 "as [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]",
             ),
-            Origin::New => mapping_list(&field, list, faults),
+            Origin::New => {
+                mapping_list(&field, list, faults);
+                if !is_mapped(list, 0) {
+                    let what = "must map id 0 of the container: its files are set up as root";
+                    faults.bad(field, what);
+                }
+            }
             Origin::Joined(path) if differs(path, name, list) => faults.bad_hint(
                 field,
                 format!("differs from that of the namespace {}", path.display()),
@@ -120,7 +126,7 @@ pub(super) fn id_mappings(facts: &Facts<'_>, faults: &mut Faults) {
 }
 
 /// The rules of user_namespaces(7), which the kernel would only name EINVAL.
-fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
+pub(super) fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
     if list.len() > MAX_MAPPINGS {
         let what = format!("{} entries are more than the kernel's {MAX_MAPPINGS}", list.len());
         faults.bad(field, what);
@@ -148,9 +154,6 @@ fn mapping_list(field: &str, list: &[LinuxIdMapping], faults: &mut Faults) {
                 faults.bad(&at, format!("overlaps {field}[{j}]"));
             }
         }
-    }
-    if !is_mapped(list, 0) {
-        faults.bad(field, "must map id 0 of the container: its files are set up as root");
     }
 }
 
@@ -386,11 +389,7 @@ type Asks = fn(&Linux) -> bool;
 
 /// What is right but comes with a later version: better refused than ignored. The features
 /// document reads the table, too.
-pub const NOT_YET: [(&str, Asks); 3] = [
-    ("intelRdt", |linux| linux.intel_rdt().is_some()),
-    ("memoryPolicy", |linux| linux.memory_policy().is_some()),
-    ("netDevices", |linux| linux.net_devices().as_ref().is_some_and(|d| !d.is_empty())),
-];
+pub const NOT_YET: [(&str, Asks); 1] = [("memoryPolicy", |linux| linux.memory_policy().is_some())];
 
 pub(super) fn not_yet(facts: &Facts<'_>, faults: &mut Faults) {
     let Some(linux) = facts.linux else { return };

@@ -2,10 +2,12 @@
 
 use std::path::{Component, Path};
 
-use oci_spec::runtime::Mount;
+use oci_spec::runtime::{LinuxNamespaceType as NamespaceType, Mount};
 
+use super::linux::mapping_list;
 use super::{Facts, missing};
 use crate::config::faults::Faults;
+use crate::config::idmap::{Ids, id_mapped};
 
 pub(super) fn check(facts: &Facts<'_>, faults: &mut Faults) {
     for (i, mount) in facts.spec.mounts().iter().flatten().enumerate() {
@@ -13,7 +15,8 @@ pub(super) fn check(facts: &Facts<'_>, faults: &mut Faults) {
         destination(mount, &at, faults);
         source(mount, &at, facts.bundle, faults);
         filesystem_type(mount, &at, faults);
-        id_mapping(mount, &at, faults);
+        id_mapping(facts, mount, &at, faults);
+        link_options(mount, &at, faults);
         for (j, option) in mount.options().iter().flatten().enumerate() {
             faults.nul(format!("{at}.options[{j}]"), option);
         }
@@ -76,11 +79,17 @@ fn source(mount: &Mount, at: &str, bundle: &Path, faults: &mut Faults) {
     }
     match source.map(|s| bundle.join(s)) {
         None => faults.bad(field, "required: what a bind mount shows"),
-        Some(path) if missing(&path) => faults.bad_hint(
-            field,
-            format!("no such file or directory: {}", path.display()),
-            "create it, or drop the mount",
-        ),
+        // A link that leads nowhere is something where it is not followed.
+        Some(path)
+            if missing(&path)
+                && !(path.is_symlink() && has_option(mount, &["src-nofollow", "copy-symlink"])) =>
+        {
+            faults.bad_hint(
+                field,
+                format!("no such file or directory: {}", path.display()),
+                "create it, or drop the mount",
+            )
+        }
         Some(_) => {}
     }
 }
@@ -98,18 +107,36 @@ fn filesystem_type(mount: &Mount, at: &str, faults: &mut Faults) {
     }
 }
 
-fn id_mapping(mount: &Mount, at: &str, faults: &mut Faults) {
-    let mappings = [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())];
-    for (name, list) in mappings {
-        if list.as_ref().is_some_and(|l| !l.is_empty()) {
-            faults.unsupported(format!("{at}.{name}"), "id-mapped mounts are not supported yet");
-        }
+fn id_mapping(facts: &Facts<'_>, mount: &Mount, at: &str, faults: &mut Faults) {
+    let mapped = match id_mapped(mount, facts.linux) {
+        Ok(None) => return,
+        Ok(Some(mapped)) => mapped,
+        Err(wrong) => return faults.bad(format!("{at}.{}", wrong.field), wrong.what),
+    };
+    let [uids_field, gids_field] = mapped.fields.map(|field| format!("{at}.{field}"));
+    if !is_bind(mount) || has_option(mount, &["remount"]) {
+        let hint = "add \"bind\" or \"rbind\" to the options";
+        faults.bad_hint(&uids_field, "only a bind mount can be id-mapped", hint);
     }
-    for (j, option) in mount.options().iter().flatten().enumerate() {
-        let name = option.split('=').next().unwrap_or_default();
-        if matches!(name, "idmap" | "ridmap") {
-            let field = format!("{at}.options[{j}]");
-            faults.unsupported(field, format!("{name}: id-mapped mounts are not supported yet"));
+    match mapped.ids {
+        Ids::Own { uids, gids } => {
+            mapping_list(&uids_field, &uids, faults);
+            mapping_list(&gids_field, &gids, faults);
         }
+        Ids::OfContainer if !facts.has(NamespaceType::User) => faults.bad_hint(
+            uids_field,
+            "there is nothing to map by: neither mappings nor a user namespace",
+            "give the mount uidMappings and gidMappings, or the container a user namespace",
+        ),
+        Ids::OfContainer => {}
+    }
+}
+
+/// copy-symlink makes a link instead of a mount, the other two mount from or on one.
+fn link_options(mount: &Mount, at: &str, faults: &mut Faults) {
+    if has_option(mount, &["copy-symlink"]) && has_option(mount, &["src-nofollow", "dest-nofollow"])
+    {
+        let what = "copy-symlink excludes src-nofollow and dest-nofollow";
+        faults.bad(format!("{at}.options"), what);
     }
 }

@@ -4,7 +4,6 @@
 
 use nix::mount::MsFlags;
 
-use crate::error::{Fault, Kind, Result};
 use crate::sys::mount::attr;
 
 /// What to set and what to clear on a mount, as `MOUNT_ATTR_*`.
@@ -57,6 +56,8 @@ pub enum Effect {
     Clear(u64),
     /// Sets the access time field of the mount.
     AccessTimes(u64),
+    /// Back to the kernel's default, where the access time field has this value.
+    NotAccessTimes(u64),
     /// As [`Effect::Set`], for the mount and all below it.
     SetRecursive(u64),
     /// As [`Effect::Clear`], for the mount and all below it.
@@ -78,10 +79,16 @@ pub enum Effect {
     Remount,
     /// A tmpfs starts with what it covers.
     CopyUp,
+    /// The ids are mapped; what it asks for is read by [`crate::config::idmap`].
+    IdMap,
+    /// A source that is a symbolic link is made again at the destination, not followed.
+    CopySymlink,
+    /// A source that is a symbolic link is mounted itself.
+    SourceNoFollow,
+    /// A destination that is a symbolic link is mounted on itself.
+    DestinationNoFollow,
     /// The default, or without a meaning for system calls.
     Nothing,
-    /// An extension that this version of Corten does not have: refused, never passed on.
-    NotYet,
 }
 
 use Effect::*;
@@ -95,14 +102,14 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("async", ClearSuper(MsFlags::MS_SYNCHRONOUS)),
     ("atime", AccessTimes(attr::RELATIME)),
     ("bind", Bind { recursive: false }),
-    ("copy-symlink", NotYet),
+    ("copy-symlink", CopySymlink),
     ("defaults", Nothing),
-    ("dest-nofollow", NotYet),
+    ("dest-nofollow", DestinationNoFollow),
     ("dev", Clear(attr::NODEV)),
     ("diratime", Clear(attr::NODIRATIME)),
     ("dirsync", SetSuper(MsFlags::MS_DIRSYNC)),
     ("exec", Clear(attr::NOEXEC)),
-    ("idmap", NotYet),
+    ("idmap", IdMap),
     ("iversion", SetSuper(MsFlags::MS_I_VERSION)),
     ("lazytime", SetSuper(MsFlags::MS_LAZYTIME)),
     ("loud", Nothing),
@@ -115,7 +122,7 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("nolazytime", ClearSuper(MsFlags::MS_LAZYTIME)),
     ("nomand", ClearSuper(MsFlags::MS_MANDLOCK)),
     ("norelatime", Nothing),
-    ("nostrictatime", Nothing),
+    ("nostrictatime", NotAccessTimes(attr::STRICTATIME)),
     ("nosuid", Set(attr::NOSUID)),
     ("nosymfollow", Set(attr::NOSYMFOLLOW)),
     ("private", propagate(MsFlags::MS_PRIVATE, false)),
@@ -126,7 +133,7 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("relatime", AccessTimes(attr::RELATIME)),
     ("remount", Remount),
     ("rexec", ClearRecursive(attr::NOEXEC)),
-    ("ridmap", NotYet),
+    ("ridmap", IdMap),
     ("rnoatime", AccessTimesRecursive(attr::NOATIME)),
     ("rnodev", SetRecursive(attr::NODEV)),
     ("rnodiratime", SetRecursive(attr::NODIRATIME)),
@@ -150,7 +157,7 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("shared", propagate(MsFlags::MS_SHARED, false)),
     ("silent", Nothing),
     ("slave", propagate(MsFlags::MS_SLAVE, false)),
-    ("src-nofollow", NotYet),
+    ("src-nofollow", SourceNoFollow),
     ("strictatime", AccessTimes(attr::STRICTATIME)),
     ("suid", Clear(attr::NOSUID)),
     ("symfollow", Clear(attr::NOSYMFOLLOW)),
@@ -159,14 +166,16 @@ pub const OPTIONS: [(&str, Effect); 65] = [
     ("unbindable", propagate(MsFlags::MS_UNBINDABLE, false)),
 ];
 
-/// The names of the options that work, for the `features` command.
+/// The names of the options, for the `features` command.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    OPTIONS.iter().filter(|(_, effect)| *effect != NotYet).map(|(name, _)| *name)
+    OPTIONS.iter().map(|(name, _)| *name)
 }
 
 /// What the option does; `None` for one of the file system.
 pub fn effect(option: &str) -> Option<Effect> {
-    OPTIONS.iter().find(|(name, _)| *name == option).map(|(_, effect)| *effect)
+    let named = |name: &str| OPTIONS.iter().find(|row| row.0 == name).map(|row| row.1);
+    // Only idmap and ridmap may have a value, as crun and Podman write it.
+    named(option).or_else(|| named(option.split_once('=')?.0).filter(|effect| *effect == IdMap))
 }
 
 /// `linux.rootfsPropagation` and the like: a word that must be one of propagation.
@@ -175,6 +184,18 @@ pub fn propagation(word: &str) -> Option<Propagation> {
         Some(Propagate(propagation)) => Some(propagation),
         _ => None,
     }
+}
+
+/// What becomes of the source of a bind mount that is a symbolic link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Links {
+    /// It is followed.
+    #[default]
+    Follow,
+    /// It is mounted itself (`src-nofollow`).
+    Mount,
+    /// It is made again at the destination, without a mount (`copy-symlink`).
+    Copy,
 }
 
 /// The options of one mount, read.
@@ -186,6 +207,10 @@ pub struct Options {
     pub remount: bool,
     /// `tmpcopyup`.
     pub copy_up: bool,
+    /// What becomes of a source that is a symbolic link.
+    pub links: Links,
+    /// `dest-nofollow`.
+    pub dest_nofollow: bool,
     /// For the mount itself.
     pub attributes: Attributes,
     /// For the mount and all below it.
@@ -209,16 +234,19 @@ impl Default for MsFlagsBits {
 }
 
 impl Options {
-    /// Reads the words of `mounts[].options`; `field` names them in messages.
-    pub fn parse(words: &[String], field: &str) -> Result<Self> {
+    /// Reads the words of `mounts[].options`.
+    pub fn parse(words: &[String]) -> Self {
         let mut options = Options::default();
-        for (i, word) in words.iter().enumerate() {
+        for word in words {
             match effect(word) {
                 None if word.is_empty() => {}
                 None => options.data.extend(split(word)),
                 Some(Set(bits)) => options.attributes.set(bits),
                 Some(Clear(bits)) => options.attributes.clear(bits),
                 Some(AccessTimes(value)) => options.attributes.access_times(value),
+                Some(NotAccessTimes(value)) if options.attributes.set & attr::ATIME == value => {
+                    options.attributes.access_times(attr::RELATIME);
+                }
                 Some(SetRecursive(bits)) => options.recursive.set(bits),
                 Some(ClearRecursive(bits)) => options.recursive.clear(bits),
                 Some(AccessTimesRecursive(value)) => options.recursive.access_times(value),
@@ -231,17 +259,13 @@ impl Options {
                 }
                 Some(Remount) => options.remount = true,
                 Some(CopyUp) => options.copy_up = true,
-                Some(Nothing) => {}
-                Some(NotYet) => {
-                    return Err(Fault::new(
-                        Kind::Unsupported,
-                        format!("{field}[{i}]: the mount option {word:?} is not supported yet"),
-                    )
-                    .into());
-                }
+                Some(CopySymlink) => options.links = Links::Copy,
+                Some(SourceNoFollow) => options.links = Links::Mount,
+                Some(DestinationNoFollow) => options.dest_nofollow = true,
+                Some(NotAccessTimes(_) | IdMap | Nothing) => {}
             }
         }
-        Ok(options)
+        options
     }
 }
 
@@ -270,24 +294,23 @@ mod tests {
 
     fn parse(words: &[&str]) -> Options {
         let words: Vec<String> = words.iter().map(|w| (*w).to_string()).collect();
-        Options::parse(&words, "options").unwrap()
+        Options::parse(&words)
     }
 
-    /// Every name of the spec's table "Linux mount options" (config.md, 1.3) but the extensions.
+    /// Every name of the spec's table "Linux mount options" (config.md, 1.3).
     #[test]
     fn every_option_of_the_spec_is_known() {
-        let spec = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud \
+        let spec = "async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud \
             mand noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime \
             nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime relatime remount \
-            rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
+            rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
             rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid \
             rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
-            unbindable";
+            tmpcopyup unbindable";
         let known: Vec<_> = known().collect();
         for name in spec.split_whitespace() {
             assert!(known.contains(&name), "{name}");
         }
-        assert!(!known.contains(&"idmap"));
     }
 
     #[test]
@@ -307,6 +330,11 @@ mod tests {
             parse(&["noatime", "strictatime"]).attributes,
             Attributes { set: 0x20, clear: 0x70 }
         );
+        assert_eq!(
+            parse(&["strictatime", "nostrictatime"]).attributes,
+            Attributes { set: 0, clear: 0x70 }
+        );
+        assert!(parse(&["nostrictatime"]).attributes.is_empty());
         assert_eq!(parse(&["rrelatime"]).recursive, Attributes { set: 0, clear: 0x70 });
         assert_eq!(parse(&["rbind", "bind"]).bind, Some(true));
     }
@@ -322,11 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn extensions_are_refused_by_name() {
-        let error = Options::parse(&["ridmap".into()], "config.json: mounts[2].options");
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "config.json: mounts[2].options[0]: the mount option \"ridmap\" is not supported yet"
-        );
+    fn words_about_ids_and_links_are_not_for_the_file_system() {
+        let options = parse(&["idmap=uids=0-1-2;gids=0-1-2", "ridmap", "src-nofollow"]);
+        assert_eq!(options, Options { links: Links::Mount, ..Options::default() });
+        let options = parse(&["copy-symlink", "dest-nofollow", "ro=5"]);
+        assert_eq!((options.links, options.dest_nofollow), (Links::Copy, true));
+        assert_eq!(options.data, ["ro=5"]);
     }
 }

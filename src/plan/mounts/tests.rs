@@ -1,3 +1,5 @@
+use nix::sys::stat::SFlag;
+
 use super::*;
 
 fn plan(json: &str) -> Result<RootfsPlan> {
@@ -53,7 +55,13 @@ fn a_bind_mount_of_a_relative_source() {
         MountStep {
             index: 0,
             destination: InsidePath::new("data", "f").unwrap(),
-            kind: MountKind::Bind { source: "/bundle/data".into(), recursive: true },
+            dest_nofollow: false,
+            kind: MountKind::Bind {
+                source: "/bundle/data".into(),
+                recursive: true,
+                links: Links::Follow,
+                ids: None
+            },
             attributes: Attributes { set: 0x1, clear: 0 },
             recursive: Attributes { set: 0x4, clear: 0 },
             propagation: vec![Propagation { kind: MsFlags::MS_SLAVE, recursive: true }],
@@ -65,7 +73,10 @@ fn a_bind_mount_of_a_relative_source() {
 #[test]
 fn type_bind_alone_is_a_bind_mount() {
     let steps = mounts(r#"{"destination":"/data","type":"bind","source":"/srv"}"#).unwrap();
-    assert_eq!(steps[0].kind, MountKind::Bind { source: "/srv".into(), recursive: false });
+    let MountKind::Bind { source, recursive: false, .. } = &steps[0].kind else {
+        panic!("{:?}", steps[0].kind)
+    };
+    assert_eq!(source, Path::new("/srv"));
 }
 
 #[test]
@@ -137,6 +148,11 @@ fn bad_mounts_are_named() {
         (
             r#"{"destination":"/x","options":["bind"]}"#,
             "config.json: mounts[0].source: missing for a bind mount",
+        ),
+        (
+            r#"{"destination":"/x","source":"/s","options":["bind","readonly","mode=1"]}"#,
+            "config.json: mounts[0].options: readonly,mode=1 is for a file system, and would \
+             have no effect on a bind mount",
         ),
         (
             r#"{"destination":"/x","type":"tmpfs","options":["a\u0000b"]}"#,
