@@ -189,7 +189,7 @@ const LATE: &[Bad] = &[
             space.retain(|n| n["type"] != "network");
             space.push(json!({"type": "network", "path": "/proc/self/ns/pid"}));
         },
-        names: "/proc/self/ns/pid: invalid argument",
+        names: "linux.namespaces[4].path: not a network namespace: /proc/self/ns/pid",
     },
     Bad {
         edit: |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_KILL_PROCESS"}),

@@ -31,6 +31,15 @@ pub const TESTS: &[Test] = &[
         .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
     test!(failing_poststart_ends_a_run).needs(&[Need::CortenOnly("fails only since spec 1.3")]),
     test!(timeout_ends_also_what_the_hook_started),
+    test!(pid_in_the_state_of_container_hooks),
+    test!(paths_resolve_where_the_spec_says),
+    test!(arguments_and_environment_of_every_kind)
+        .needs(&[Need::CortenOnly("without env its hooks get the caller's")]),
+    test!(timeout_of_every_kind)
+        .needs(&[Need::CortenOnly("it does not name the hook, and its start does not fail")]),
+    test!(poststart_comes_after_the_exec)
+        .needs(&[Need::CortenOnly("1.1 runs poststart too early")]),
+    test!(poststop_comes_after_the_end),
 ];
 
 /// A hook that runs a script; `$LOG` is a file of the host.
@@ -415,4 +424,152 @@ fn timeout_ends_also_what_the_hook_started(t: &Context) {
     if t.runtime.is_corten() {
         assert!(state.is_none_or(|state| state.starts_with('Z')), "still there");
     }
+}
+
+/// The pid as seen by the container: its own number of init.
+fn pid_in_the_state_of_container_hooks(t: &Context) {
+    for own in [true, false] {
+        let mut bundle = t.bundle();
+        if !own {
+            bundle.without_namespace("pid");
+        }
+        let log = log_dir(t, &mut bundle);
+        add(&mut bundle, "createContainer", hook(&format!("cat > {}/create", log.display())));
+        add(&mut bundle, "startContainer", hook("cat > /log/start"));
+        bundle.idle();
+        let container = bundle.start();
+        let expected = if own { 1 } else { container.pid() };
+        for (file, status) in [("create", "creating"), ("start", "created")] {
+            let text = std::fs::read_to_string(log.join(file)).unwrap();
+            let state: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(state["pid"], json!(expected), "{file}, own namespace: {own}");
+            if t.runtime.is_corten() {
+                assert_eq!(state["status"], status);
+            }
+        }
+        container.end();
+        let _ = std::fs::remove_dir_all(&bundle.dir);
+    }
+}
+
+/// A program that is only on the host, and one that is only in the container.
+fn paths_resolve_where_the_spec_says(t: &Context) {
+    let mut bundle = t.bundle();
+    let log = log_dir(t, &mut bundle);
+    let script = |path: PathBuf, log: &str| {
+        std::fs::write(&path, format!("#!/bin/sh\necho $1 >> {log}/ran\n")).unwrap();
+        t.sh(&format!("chmod 755 {}", path.display()));
+    };
+    let outside = t.path("outside");
+    script(outside.clone(), log.to_str().unwrap());
+    script(bundle.rootfs("inside"), "/log");
+    for kind in ALL_HOOKS {
+        let path = if kind == "startContainer" { "/inside" } else { outside.to_str().unwrap() };
+        add(&mut bundle, kind, json!({"path": path, "args": ["hook", kind]}));
+    }
+    bundle.idle();
+    bundle.start().end();
+    let ran = std::fs::read_to_string(log.join("ran")).unwrap();
+    let mut kinds: Vec<&str> = ran.lines().collect();
+    kinds.sort_unstable();
+    let mut all = ALL_HOOKS;
+    all.sort_unstable();
+    assert_eq!(kinds, all);
+}
+
+fn arguments_and_environment_of_every_kind(t: &Context) {
+    let mut bundle = t.bundle();
+    let log = log_dir(t, &mut bundle);
+    // For `$$` to be a name in the /proc that is there.
+    bundle.without_namespace("pid");
+    for kind in ALL_HOOKS {
+        let dir = if kind == "startContainer" { "/log".into() } else { log.clone() };
+        // Not the last command, which the shell would become.
+        let show = |file: &str| format!("/usr/bin/tr '\\0' '|' < /proc/$$/{file}");
+        let script =
+            format!("cd {}; ({}; {}) > {kind}; :", dir.display(), show("cmdline"), show("environ"));
+        let env = ["A=b=c", "EMPTY=", "PATH=/bin:/usr/bin"];
+        let args = ["sh", "-c", &script, "x y", ""];
+        add(&mut bundle, kind, json!({"path": "/bin/sh", "args": args, "env": env}));
+        // Without its own it has none; but startContainer, as runc has it, the container's.
+        let script = format!("{} > {}/{kind}0; :", show("environ"), dir.display());
+        add(&mut bundle, kind, json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+    }
+    t.sh(&format!("ln -s /bin/tr {}", bundle.rootfs("usr/bin/tr").display()));
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "OF=container"]);
+    bundle.idle();
+    bundle.start().end();
+    for kind in ALL_HOOKS {
+        let text = std::fs::read_to_string(log.join(kind)).unwrap();
+        assert!(text.starts_with("sh|-c|cd "), "{kind}: {text}");
+        assert!(text.ends_with("|x y||A=b=c|EMPTY=|PATH=/bin:/usr/bin|"), "{kind}: {text}");
+        let bare = std::fs::read_to_string(log.join(format!("{kind}0"))).unwrap();
+        let expected = if kind == "startContainer" { "OF=container|PATH=/bin|" } else { "" };
+        assert_eq!(bare, expected, "{kind}");
+    }
+}
+
+/// Each kind has its limit, and passing it is a failure of that kind.
+fn timeout_of_every_kind(t: &Context) {
+    for kind in ALL_HOOKS {
+        let mut bundle = t.bundle();
+        let mut slow = hook("exec sleep 1000");
+        slow["timeout"] = json!(1);
+        add(&mut bundle, kind, slow);
+        bundle.idle();
+        let container = bundle.named(&format!("slow-{kind}"));
+        let started = std::time::Instant::now();
+        let create = container.create(&[]);
+        let stderr = match kind {
+            "prestart" | "createRuntime" | "createContainer" => create.fails(),
+            "startContainer" | "poststart" => container.command("start").fails(),
+            _ => {
+                container.kill("KILL");
+                container.wait_status("stopped");
+                container.command("delete").exits(0).stderr
+            }
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        assert!((1.0..6.0).contains(&seconds), "{kind}: {seconds} s");
+        contains(&stderr, &format!("{kind}[0]"));
+        contains(&stderr, "timed out after 1 s");
+    }
+}
+
+/// The program is what the process executes by then, and `start` has not returned.
+fn poststart_comes_after_the_exec(t: &Context) {
+    let mut bundle = t.bundle();
+    let out = t.path("out");
+    let script = format!(
+        "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); tr '\\0' ' ' < /proc/$pid/cmdline > {0}; \
+         sleep 0.3; echo done >> {0}",
+        out.display()
+    );
+    add(&mut bundle, "poststart", hook(&script));
+    bundle.args(["sleep", "1234"]);
+    let container = bundle.start();
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "sleep 1234 done\n");
+    container.end();
+}
+
+/// By then the container is destroyed; and `delete` has not returned.
+fn poststop_comes_after_the_end(t: &Context) {
+    let mut bundle = t.bundle();
+    let out = t.path("out");
+    bundle.script("echo ready; sleep 1000");
+    let container = bundle.create();
+    let (pid, group) = (container.pid(), container.cgroup("pids"));
+    container.end();
+    let script = |pid: i32| {
+        format!(
+            "[ -d /proc/{pid}/ns ] && echo process; [ -d {} ] && echo cgroup; sleep 0.3; echo done",
+            group.display()
+        )
+    };
+    // The same group again, so that the hook can be told of it.
+    add(&mut bundle, "poststop", hook(&format!("({}) > {}", script(pid), out.display())));
+    let container = bundle.start();
+    assert_eq!(container.cgroup("pids"), group);
+    container.end();
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "done\n");
 }

@@ -28,10 +28,12 @@ mod lsm;
 mod mounts;
 mod namespaces;
 mod netdevices;
+mod operations;
 mod process;
 mod rdt;
 mod resources;
 mod rootfs;
+mod seccomp;
 mod security;
 mod tour;
 mod tuning;
@@ -43,6 +45,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let groups = [
         lifecycle::TESTS,
+        operations::TESTS,
         crash::TESTS,
         namespaces::TESTS,
         netdevices::TESTS,
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         updates::TESTS,
         security::TESTS,
         lsm::TESTS,
+        seccomp::TESTS,
         hooks::TESTS,
         console::TESTS,
         capabilities::TESTS,

@@ -34,6 +34,12 @@ pub const TESTS: &[Test] = &[
     test!(cgroup2_without_a_cgroup_namespace)
         .needs(&[Need::V2("memory"), Need::CortenOnly("1.1 takes nsdelegate from the host")]),
     test!(cgroup2_in_a_cgroup_namespace).needs(&[Need::V2("memory")]),
+    test!(user_cgroup_and_time_namespaces_left_out_are_the_hosts),
+    test!(joined_path_of_another_type_is_refused)
+        .needs(&[Need::CortenOnly("it names neither path nor field")]),
+    test!(several_mappings_and_no_change_of_owners),
+    test!(time_offsets_of_both_clocks_to_the_nanosecond)
+        .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
 ];
 
 const KINDS: [(&str, &str); 7] = [
@@ -425,4 +431,80 @@ fn cgroup2_in_a_cgroup_namespace(t: &Context) {
     let pids = container.sh("cat /sys/fs/cgroup/cgroup.procs");
     assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
     contains(&container.exec(&["mkdir", "/sys/fs/cgroup/new"]).fails(), "Read-only");
+}
+
+fn user_cgroup_and_time_namespaces_left_out_are_the_hosts(t: &Context) {
+    let container = t.bundle().create();
+    for file in ["user", "cgroup", "time"] {
+        assert_eq!(link(container.pid(), file), link("self", file), "{file}");
+    }
+}
+
+/// For each type the file of another: refused with the field, nothing made.
+fn joined_path_of_another_type_is_refused(t: &Context) {
+    for (kind, _) in KINDS.into_iter().chain([("time", "time")]) {
+        let other = if kind == "uts" { "ipc" } else { "uts" };
+        let mut bundle = t.bundle();
+        bundle.namespace(kind, Some(format!("/proc/self/ns/{other}")));
+        let at = bundle.config["linux"]["namespaces"].as_array().unwrap().len() - 1;
+        let error = bundle.create_fails();
+        contains(&error, &format!("linux.namespaces[{at}].path"));
+        contains(&error, &format!("/proc/self/ns/{other}"));
+        std::fs::remove_dir_all(&bundle.dir).unwrap();
+    }
+}
+
+/// Every entry of the maps is the kernel's, and no file of the root file system changes hands.
+fn several_mappings_and_no_change_of_owners(t: &Context) {
+    use std::os::unix::fs::MetadataExt;
+    let mut bundle = t.bundle();
+    bundle.user_namespace();
+    bundle.config["linux"]["uidMappings"] = json!([
+        {"containerID": 0, "hostID": 100_000, "size": 10},
+        {"containerID": 1000, "hostID": 200_000, "size": 5},
+        {"containerID": 2000, "hostID": 100_010, "size": 1},
+    ]);
+    bundle.config["linux"]["gidMappings"] = json!([
+        {"containerID": 0, "hostID": 100_000, "size": 2000},
+        {"containerID": 3000, "hostID": 300_000, "size": 7},
+    ]);
+    bundle.config["process"]["user"] = json!({"uid": 1004, "gid": 3006});
+    bundle.script("sleep 1000");
+    let container = bundle.start();
+    let map = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", container.pid())).unwrap();
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(map("uid_map"), ["0 100000 10", "1000 200000 5", "2000 100010 1"]);
+    assert_eq!(map("gid_map"), ["0 100000 2000", "3000 300000 7"]);
+    let id = |field: &str| crate::harness::proc_status(container.pid(), field).unwrap();
+    assert_eq!(id("Uid"), ["200004"; 4].join("\t"));
+    assert_eq!(id("Gid"), ["300006"; 4].join("\t"));
+    for file in ["", "bin/busybox", "etc/passwd", "tmp"] {
+        let owner = std::fs::metadata(bundle.rootfs(file)).unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (100_000, 100_000), "{file:?}");
+    }
+}
+
+/// One ahead and one behind the host's.
+fn time_offsets_of_both_clocks_to_the_nanosecond(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.namespace("time", None);
+    bundle.config["linux"]["timeOffsets"] = json!({
+        "monotonic": {"secs": 86_400, "nanosecs": 999_999_999},
+        "boottime": {"secs": -7, "nanosecs": 5},
+    });
+    bundle.idle();
+    let container = bundle.start();
+    let text = std::fs::read_to_string(format!("/proc/{}/timens_offsets", container.pid()));
+    let lines: Vec<String> = text
+        .unwrap()
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(lines, ["monotonic 86400 999999999", "boottime -7 5"]);
+    let host = std::fs::read_to_string("/proc/uptime").unwrap();
+    let host: f64 = host.split(' ').next().unwrap().parse().unwrap();
+    let inside: f64 = container.sh("cut -d' ' -f1 /proc/uptime").parse().unwrap();
+    assert!((inside - host + 7.0).abs() < 5.0, "{inside} against {host}");
 }

@@ -464,6 +464,10 @@ fn namespaces() {
             "linux.namespaces[6].path: not a namespace: /proc/self/exe",
         ),
         (
+            &with(json!({"type": "time", "path": "/proc/self/ns/uts"})),
+            "linux.namespaces[6].path: not a time namespace: /proc/self/ns/uts",
+        ),
+        (
             &[("/linux/timeOffsets", json!({"boottime": {"secs": 1}}))],
             "linux.timeOffsets: needs a new time namespace",
         ),

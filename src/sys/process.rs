@@ -325,6 +325,14 @@ pub fn reset_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// NS_GET_NSTYPE: which kind of namespace `file` is (CLONE_NEW*), see ioctl_nsfs(2).
+pub fn namespace_type(file: BorrowedFd<'_>) -> Sys<CloneFlags> {
+    const NS_GET_NSTYPE: u32 = 0xb703;
+    // SAFETY: the call takes no argument.
+    let kind = check(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE as _) }.into())?;
+    Ok(CloneFlags::from_bits_retain(kind as i32))
+}
+
 /// Brings the loopback interface of this network namespace up, see netdevice(7).
 pub fn loopback_up() -> Sys<()> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

@@ -1,8 +1,11 @@
 //! `linux`, but for its mounts, sysctls and resources (spec config-linux.md).
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Component, Path};
 
+use nix::sched::CloneFlags;
 use nix::sys::statfs::statfs;
 use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceType as DeviceType, LinuxIdMapping, LinuxNamespaceType as NamespaceType,
@@ -10,6 +13,7 @@ use oci_spec::runtime::{
 
 use super::{Facts, Origin, missing};
 use crate::config::faults::Faults;
+use crate::sys::process::namespace_type;
 
 /// UID_GID_MAP_MAX_EXTENTS: lines of /proc/PID/uid_map (user_namespaces(7)).
 const MAX_MAPPINGS: usize = 340;
@@ -38,12 +42,12 @@ pub(super) fn namespaces(facts: &Facts<'_>, faults: &mut Faults) {
             seen.push(kind);
         }
         if let Some(path) = namespace.path().as_ref().filter(|p| !p.as_os_str().is_empty()) {
-            namespace_file(format!("linux.namespaces[{i}].path"), path, faults);
+            namespace_file(format!("linux.namespaces[{i}].path"), kind, path, faults);
         }
     }
 }
 
-fn namespace_file(field: String, path: &Path, faults: &mut Faults) {
+fn namespace_file(field: String, kind: NamespaceType, path: &Path, faults: &mut Faults) {
     faults.nul(&field, &path.to_string_lossy());
     let shown = path.display();
     if !path.is_absolute() {
@@ -56,6 +60,27 @@ fn namespace_file(field: String, path: &Path, faults: &mut Faults) {
         );
     } else if statfs(path).is_ok_and(|s| s.filesystem_type().0 != libc::NSFS_MAGIC) {
         faults.bad(field, format!("not a namespace: {shown}"));
+    } else if File::open(path)
+        .ok()
+        .and_then(|file| namespace_type(file.as_fd()).ok())
+        .is_some_and(|found| found != clone_flag(kind))
+    {
+        // Who may not open it is told when it is joined.
+        let name = format!("{kind:?}").to_lowercase();
+        faults.bad(field, format!("not a {name} namespace: {shown}"));
+    }
+}
+
+fn clone_flag(kind: NamespaceType) -> CloneFlags {
+    match kind {
+        NamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+        NamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        NamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+        NamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+        NamespaceType::User => CloneFlags::CLONE_NEWUSER,
+        NamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+        NamespaceType::Network => CloneFlags::CLONE_NEWNET,
+        NamespaceType::Time => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
     }
 }
 
