@@ -11,6 +11,7 @@ mod cgroups;
 mod console;
 mod crash;
 mod devices;
+mod differential;
 mod engines;
 mod errors;
 mod exec;
@@ -46,5 +47,5 @@ fn main() -> ExitCode {
         engines::containerd::TESTS,
         tour::TESTS,
     ];
-    runner::main(&groups.concat())
+    runner::main(&[groups.concat(), differential::tests()].concat())
 }
