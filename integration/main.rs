@@ -14,6 +14,7 @@ mod cgroups;
 mod console;
 mod crash;
 mod devices;
+mod differential;
 mod engines;
 mod errors;
 mod exec;
@@ -74,5 +75,5 @@ fn main() -> ExitCode {
         tour::TESTS,
         tuning::TESTS,
     ];
-    runner::main(&groups.concat())
+    runner::main(&[groups.concat(), differential::tests()].concat())
 }
