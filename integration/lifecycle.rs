@@ -211,10 +211,16 @@ fn delete_force_of_nothing_succeeds(t: &Context) {
 }
 
 fn delete_created_container(t: &Context) {
-    // The spec allows `delete` when stopped only; runc also takes a created one with --force.
-    let container = t.bundle().create();
-    t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
-    container.command("state").fails();
+    // The spec allows `delete` when stopped only; runc and crun end a created one, and
+    // containerd's shim and Podman count on it.
+    for flags in [&[][..], &["--force"]] {
+        let bundle = t.bundle();
+        let container = bundle.create();
+        assert_eq!(cgroup::processes(&bundle.cgroups_path()).len(), 1);
+        t.runtime().arg("delete").args(flags).arg(&container.id).output().exits(0);
+        assert!(cgroup::processes(&bundle.cgroups_path()).is_empty());
+        container.command("state").fails();
+    }
 }
 
 fn list_shows_table_json_and_ids(t: &Context) {

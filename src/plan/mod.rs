@@ -146,7 +146,7 @@ impl ContainerPlan {
                     && mount.destination.as_str() == "sys/fs/cgroup"
                     && mount.attributes.set & attr::RDONLY == 0
             }
-            MountKind::Bind { .. } => false,
+            MountKind::Bind { .. } | MountKind::Remount => false,
         });
         let known = writable && self.namespaces.makes(Namespace::Cgroup);
         if !known || self.namespaces.joins(Namespace::User) {
