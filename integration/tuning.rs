@@ -8,7 +8,8 @@ const NEWER: &[Need] = &[Need::CortenOnly("came with 1.2 or later")];
 const NUMA: &[Need] = &[Need::CortenOnly("came with 1.4"), Need::Kernel("/proc/self/numa_maps")];
 
 pub const TESTS: &[Test] = &[
-    test!(every_rlimit),
+    test!(every_rlimit)
+        .needs(&[Need::CortenOnly("1.1 gives the hard limit of open files as the soft one, too")]),
     test!(rlimits_of_a_process_file),
     test!(every_scheduling_policy).needs(NEWER),
     test!(every_scheduling_flag).needs(NEWER),

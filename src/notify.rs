@@ -30,6 +30,10 @@ const SOCKET: &str = "notify.sock";
 /// How long the caller may take to see our messages before we go away (milliseconds).
 const BARRIER_WAIT: u16 = 5000;
 
+/// Messages taken at once: a container that floods us must not keep us from its end or from
+/// signals. No queue is longer (net.unix.max_dgram_qlen is 10, or 512).
+const BATCH: usize = 512;
+
 /// The environment of the container's process for it.
 pub fn environment() -> String {
     format!("{VARIABLE}={INSIDE}/{SOCKET}")
@@ -97,16 +101,17 @@ impl Proxy {
     fn take(&self) -> bool {
         let mut buffer = [0u8; 4096];
         let mut ready = false;
-        loop {
+        for _ in 0..BATCH {
             match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => {
                     ready |= buffer[..length].split(|byte| *byte == b'\n').any(|l| l == b"READY=1");
                 }
                 Err(Errno::EINTR) => {}
                 // EAGAIN: no more.
-                Err(_) => return ready,
+                Err(_) => break,
             }
         }
+        ready
     }
 
     /// Passes on what has come. We are still there, and the process that systemd watches.
