@@ -9,6 +9,8 @@ pub const TESTS: &[Test] = &[
     test!(default_devices_work),
     test!(given_devices),
     test!(device_below_a_new_directory),
+    test!(another_file_in_its_place_is_an_error)
+        .needs(&[Need::CortenOnly("1.1 takes what is there")]),
     test!(device_cgroup_denies_by_default),
     test!(device_cgroup_allows_by_rule),
     test!(mknod_is_allowed_open_is_not).needs(&[Need::Capability(27, "CAP_MKNOD")]),
@@ -65,6 +67,28 @@ fn device_below_a_new_directory(t: &Context) {
         json!([{"path": "/opt/deep/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666}]);
     bundle.script("head -c 4 /opt/deep/zero | wc -c");
     assert_eq!(bundle.run().ok(), "4");
+}
+
+fn another_file_in_its_place_is_an_error(t: &Context) {
+    for user_namespace in [false, true] {
+        let mut bundle = t.bundle();
+        if user_namespace {
+            bundle.user_namespace();
+        }
+        for destination in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
+            bundle.without_mount(destination);
+        }
+        let zero = bundle.rootfs("dev/zero");
+        std::fs::write(&zero, "a file").unwrap();
+        contains(&bundle.create_fails(), "/dev/zero exists and is not character device 1:5");
+        assert_eq!(std::fs::read_to_string(&zero).unwrap(), "a file");
+        // The device itself may be there already, as after an earlier container.
+        std::fs::remove_file(&zero).unwrap();
+        bundle.script("head -c 3 /dev/zero | wc -c");
+        for _ in 0..2 {
+            assert_eq!(bundle.run().ok(), "3");
+        }
+    }
 }
 
 /// GHSA-g54h-m393-cpwq: what is not allowed is denied.

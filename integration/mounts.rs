@@ -17,6 +17,9 @@ pub const TESTS: &[Test] = &[
     test!(recursive_options),
     test!(nosymfollow).needs(&[Need::CortenOnly("nosymfollow came with 1.2")]),
     test!(remounts),
+    test!(sources_relative_to_the_bundle),
+    test!(words_a_bind_mount_would_ignore).needs(&[Need::CortenOnly("refused since 1.2")]),
+    test!(every_kind_of_recursion),
 ];
 
 /// The mountinfo fields of a destination inside: `(root, options, super options)`.
@@ -272,4 +275,68 @@ fn remounts(t: &Context) {
     let error = bundle.create_fails();
     contains(&error, "/home");
     contains(&error, "invalid argument");
+}
+
+/// The spec: relative to the bundle, not to where the runtime was started.
+fn sources_relative_to_the_bundle(t: &Context) {
+    let mut bundle = t.bundle();
+    std::fs::create_dir(bundle.dir.join("data")).unwrap();
+    std::fs::write(bundle.dir.join("data/file"), "of the bundle").unwrap();
+    bundle.bind("data/../data", "/mnt", &[]);
+    bundle.bind("data/file", "/etc/group", &[]);
+    bundle.script("cat /mnt/file /etc/group");
+    assert_eq!(bundle.run().ok(), "of the bundleof the bundle");
+}
+
+fn words_a_bind_mount_would_ignore(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.bind("/usr", "/mnt", &["read-only"]);
+    contains(
+        &bundle.create_fails(),
+        "config.json: mounts[6].options: read-only is for a file system, and would have no effect",
+    );
+}
+
+/// Propagation with and without an r in front, for a mount and the one below it.
+fn every_kind_of_recursion(t: &Context) {
+    let source = t.path("source");
+    std::fs::create_dir_all(source.join("sub")).unwrap();
+    t.sh(&format!("mount -t tmpfs t {}/sub", source.display()));
+    let mut bundle = t.bundle();
+    // What mountinfo shows of the mount, and of the one below it, which starts as a slave.
+    let table = [
+        ("shared", "shared", "master"),
+        ("rshared", "shared", "shared"),
+        ("slave", "master", "master"),
+        ("rslave", "master", "master"),
+        ("private", "", "master"),
+        ("rprivate", "", ""),
+        ("unbindable", "unbindable", "master"),
+        ("runbindable", "unbindable", "unbindable"),
+    ];
+    for (word, ..) in table {
+        bundle.mount(&format!("/mnt/{word}"), "none", &source, &["rbind", word]);
+    }
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let output = bundle.run();
+    t.sh(&format!("umount {}/sub", source.display()));
+    let text = output.ok();
+    let fields = |destination: String| -> Vec<String> {
+        let line = text.lines().rfind(|l| l.split(' ').nth(4) == Some(&destination)).unwrap();
+        let optional = line.split(" - ").next().unwrap().split(' ').skip(6);
+        optional.map(|field| field.split(':').next().unwrap().to_string()).collect()
+    };
+    for (word, top, below) in table {
+        for (destination, wanted) in
+            [(format!("/mnt/{word}"), top), (format!("/mnt/{word}/sub"), below)]
+        {
+            let found = fields(destination.clone());
+            let same = if wanted.is_empty() {
+                found.is_empty()
+            } else {
+                found.iter().any(|f| f == wanted)
+            };
+            assert!(same, "{destination}: {found:?}, not {wanted:?}");
+        }
+    }
 }

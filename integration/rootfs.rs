@@ -343,11 +343,13 @@ fn propagation_of_mounts(t: &Context) {
 }
 
 fn rootfs_propagation(t: &Context) {
-    for (kind, wanted) in [("shared", "shared"), ("private", ""), ("unbindable", "unbindable")] {
+    for (kind, wanted) in
+        [("shared", "shared"), ("slave", "master"), ("private", ""), ("unbindable", "unbindable")]
+    {
         let mut bundle = t.bundle();
         bundle.config["linux"]["rootfsPropagation"] = json!(kind);
         bundle.args(["cat", "/proc/self/mountinfo"]);
-        contains(&propagation(&bundle.run().ok(), "/"), wanted);
+        assert_eq!(propagation(&bundle.run().ok(), "/"), wanted, "{kind}");
     }
 }
 

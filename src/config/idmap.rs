@@ -170,7 +170,9 @@ mod tests {
         id_mapped(&serde_json::from_str(mount).unwrap(), Some(&linux))
     }
 
-    fn option(word: &str) -> Result<(Vec<[u32; 3]>, Vec<[u32; 3]>), String> {
+    type Triples = Vec<[u32; 3]>;
+
+    fn option(word: &str) -> Result<(Triples, Triples), String> {
         let linux = r#"{"uidMappings":[{"containerID":0,"hostID":0,"size":1},
             {"containerID":1,"hostID":2,"size":10},{"containerID":11,"hostID":500,"size":1000}],
             "gidMappings":[{"containerID":0,"hostID":7,"size":100}]}"#;
@@ -181,7 +183,7 @@ mod tests {
         }
     }
 
-    fn triples(list: &[LinuxIdMapping]) -> Vec<[u32; 3]> {
+    fn triples(list: &[LinuxIdMapping]) -> Triples {
         list.iter().map(|m| [m.container_id(), m.host_id(), m.size()]).collect()
     }
 
