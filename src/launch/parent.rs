@@ -124,7 +124,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
                 let mounts: Vec<PathBuf> =
                     message.text.split('\0').filter(|l| !l.is_empty()).map(PathBuf::from).collect();
                 record(pid, &mounts)?;
-                // The deprecated hooks are told what they always were: up to version 1.0.1 of the
+                // The deprecated hooks are told what they always were: before version 1.1 of the
                 // spec they ran with `start`.
                 let state = |status| plan.state_json(status, pid.as_raw());
                 hooks::run(&plan.hooks.prestart, &state("created"))?;
