@@ -309,35 +309,29 @@ fn seccomp_without_no_new_privileges(t: &Context) {
     contains(&output.stderr, "Operation not permitted");
 }
 
-/// Profiles from before Linux 5.8 refuse faccessat2(2) with EPERM, by which a program is found
-/// where the filter is loaded first.
+/// Profiles from before Linux 5.8 refuse faccessat2(2), by which a program is found.
 fn seccomp_older_than_faccessat2(t: &Context) {
-    for uid in [0, 1000] {
-        let mut bundle = t.bundle();
-        bundle.config["process"]["noNewPrivileges"] = json!(false);
+    let mut bundle = t.bundle();
+    bundle.config["process"]["noNewPrivileges"] = json!(false);
+    let rule = json!([{"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO"}]);
+    with_profile(&mut bundle, allow_but(rule));
+    for (uid, program) in [(0, "echo"), (0, "/bin/echo"), (1000, "echo"), (1000, "/bin/echo")] {
         bundle.config["process"]["user"]["uid"] = json!(uid);
-        let rule = json!([{"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO"}]);
-        with_profile(&mut bundle, allow_but(rule));
-        for program in ["echo", "/bin/echo"] {
-            bundle.args([program, "found"]);
-            assert_eq!(bundle.run().ok(), "found", "{program} as {uid}");
-        }
-        bundle.args(["/etc/passwd"]);
-        contains(&bundle.run().fails(), "permission denied");
+        bundle.args([program, "found"]);
+        assert_eq!(bundle.run().ok(), "found", "{program} as {uid}");
     }
+    bundle.args(["/etc/passwd"]);
+    contains(&bundle.run().fails(), "permission denied");
 }
 
 fn seccomp_without_getcwd(t: &Context) {
     for no_new_privileges in [false, true] {
         let mut bundle = t.bundle();
         bundle.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
-        bundle.config["process"]["cwd"] = json!("/tmp");
         let rule = json!([{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]);
         with_profile(&mut bundle, allow_but(rule));
-        bundle.args(["readlink", "/proc/self/cwd"]);
-        assert_eq!(bundle.run().ok(), "/tmp");
-        bundle.script("cd /; exec busybox pwd");
-        contains(&bundle.run().fails(), "Operation not permitted");
+        bundle.script("readlink /proc/self/cwd; exec busybox pwd");
+        assert_eq!(bundle.run().exits(1).stdout, "/\n");
     }
 }
 

@@ -140,7 +140,7 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
                 if let Some(devices) = &mut devices {
                     devices.move_into(namespaces::open_network(pid, &joins)?.as_fd())?;
                 }
-                // The deprecated hooks are told what they always were: up to version 1.0.1 of the
+                // The deprecated hooks are told what they always were: before version 1.1 of the
                 // spec they ran with `start`.
                 let state = |status| plan.state_json(status, pid.as_raw());
                 hooks::run(&plan.hooks.prestart, &state("created"))?;
