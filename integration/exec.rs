@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     test!(missing_program),
     test!(failed_exec_leaves_the_container),
     test!(container_must_run),
-    test!(ignore_paused).needs(&[Need::V1("freezer")]),
+    test!(ignore_paused),
     test!(into_a_user_namespace),
     test!(into_a_shared_pid_namespace),
     test!(working_directory_of_the_init_by_default),

@@ -1,6 +1,6 @@
 //! create, start, state, kill, delete, list, ps, pause, resume, run, spec, features.
 
-use crate::harness::{Context, Need, Test, contains, proc_status, wait_for};
+use crate::harness::{Context, Need, Test, cgroup, contains, proc_status, wait_for};
 use crate::test;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(delete_created_container),
     test!(list_shows_table_json_and_ids),
     test!(ps_shows_table_and_json),
-    test!(pause_freezes_and_resume_thaws).needs(&[Need::V1("freezer")]),
+    test!(pause_freezes_and_resume_thaws),
     test!(bundle_defaults_to_the_working_directory),
     test!(relative_rootfs_and_bundle),
     test!(log_file_in_json_and_text),
@@ -40,7 +40,7 @@ pub const TESTS: &[Test] = &[
     test!(state_does_not_reexec).needs(&[Need::Program("strace")]),
     test!(preserved_descriptors_only),
     test!(orphans_come_to_run),
-    test!(kill_ends_a_paused_container).needs(&[Need::V1("freezer")]),
+    test!(kill_ends_a_paused_container),
     test!(kill_all_sends_any_signal),
     test!(delete_ends_what_a_dead_init_left),
     test!(ps_takes_options),
@@ -178,11 +178,11 @@ fn kill_all_reaches_every_process(t: &Context) {
     let container = bundle.start();
     container.wait_printed("ready");
     let group = container.cgroup("pids");
-    assert!(crate::harness::cgroup::procs(&group).len() >= 3);
+    assert!(cgroup::procs(&group).len() >= 3);
     t.runtime().args(["kill", "--all", &container.id, "KILL"]).output().exits(0);
     wait_for("an empty cgroup", 10, || {
         crate::harness::leftovers::reap();
-        crate::harness::cgroup::procs(&group).is_empty()
+        cgroup::procs(&group).is_empty()
     });
     container.wait_status("stopped");
 }
@@ -263,8 +263,7 @@ fn pause_freezes_and_resume_thaws(t: &Context) {
     container.wait_printed("x");
     container.command("pause").exits(0);
     assert_eq!(container.status(), "paused");
-    let freezer = container.cgroup("freezer").join("freezer.state");
-    assert_eq!(std::fs::read_to_string(&freezer).unwrap().trim(), "FROZEN");
+    assert!(cgroup::is_frozen(&container.cgroup("freezer")));
     let length = container.printed().len();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(container.printed().len(), length, "still printing");
@@ -425,8 +424,15 @@ fn process_may_be_absent(t: &Context) {
         let target = std::fs::metadata(fd.unwrap().path()).unwrap();
         assert!(!target.is_dir(), "a directory is open");
     }
-    container.command("start").fails();
-    t.runtime().args(["delete", "--force", &container.id]).output().exits(0);
+    let pid = container.pid();
+    contains(&container.command("start").fails(), "process: missing, so there is nothing to start");
+    // An error leaves all as it was.
+    assert_eq!((container.status().as_str(), container.pid()), ("created", pid));
+    container.command("delete").exits(0);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "init is gone");
+    let container = bundle.named("run");
+    contains(&container.run(&[]).fails(), "process: missing, so there is nothing to start");
+    contains(&container.command("state").fails(), "does not exist");
 }
 
 fn annotations_come_back_in_state(t: &Context) {

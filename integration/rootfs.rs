@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     test!(long_overlay_options),
     test!(mount_points_are_made),
     test!(mounts_come_in_order),
+    test!(mounts_are_listed_in_order),
     test!(propagation_of_mounts),
     test!(rootfs_propagation).needs(&[Need::CortenOnly("it did not reach the root itself in 1.1")]),
     test!(host_mounts_arrive_as_slave),
@@ -58,6 +59,25 @@ fn has_all(options: &str, wanted: &[&str]) {
     for option in wanted {
         assert!(options.contains(option), "{option} in {options:?}");
     }
+}
+
+/// Whoever reads mountinfo takes the last of two mounts at one place for the one that is seen.
+fn mounts_are_listed_in_order(t: &Context) {
+    let mut bundle = t.bundle();
+    let dir = t.path("dir");
+    std::fs::create_dir(&dir).unwrap();
+    bundle.bind(&dir, "/mnt/first", &["ro"]);
+    bundle.mount("/mnt/data", "tmpfs", "tmpfs", &["size=1m"]);
+    bundle.bind(&dir, "/mnt/data", &[]);
+    bundle.mount("/mnt/last", "tmpfs", "tmpfs", &[]);
+    bundle.args(["cat", "/proc/self/mountinfo"]);
+    let text = bundle.run().ok();
+    let mounts = bundle.config["mounts"].as_array().unwrap().iter();
+    let wanted: Vec<&str> = mounts.map(|m| m["destination"].as_str().unwrap()).collect();
+    let listed = text.lines().filter_map(|line| line.split(' ').nth(4));
+    // Read-only paths come last, and one of them is below /proc.
+    let listed: Vec<&str> = listed.filter(|at| wanted.contains(at)).take(wanted.len()).collect();
+    assert_eq!(listed, wanted, "{text}");
 }
 
 fn default_mounts_have_their_options(t: &Context) {

@@ -16,6 +16,8 @@ pub const TESTS: &[Test] = &[
     test!(seccomp_unknown_call_in_profile_is_skipped),
     test!(seccomp_new_calls_get_enosys),
     test!(seccomp_without_no_new_privileges),
+    test!(seccomp_older_than_faccessat2),
+    test!(seccomp_without_getcwd).needs(&[Need::CortenOnly("it asks after the filter is loaded")]),
     test!(seccomp_default_allow_list),
     test!(seccomp_flags).needs(&[Need::CortenOnly("1.1 takes no flags")]),
     test!(seccomp_notify_sends_the_listener),
@@ -305,6 +307,38 @@ fn seccomp_without_no_new_privileges(t: &Context) {
     contains(&output.stdout, "NoNewPrivs:\t0");
     contains(&output.stdout, "CapEff:\t0000000000000000");
     contains(&output.stderr, "Operation not permitted");
+}
+
+/// Profiles from before Linux 5.8 refuse faccessat2(2) with EPERM, by which a program is found
+/// where the filter is loaded first.
+fn seccomp_older_than_faccessat2(t: &Context) {
+    for uid in [0, 1000] {
+        let mut bundle = t.bundle();
+        bundle.config["process"]["noNewPrivileges"] = json!(false);
+        bundle.config["process"]["user"]["uid"] = json!(uid);
+        let rule = json!([{"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO"}]);
+        with_profile(&mut bundle, allow_but(rule));
+        for program in ["echo", "/bin/echo"] {
+            bundle.args([program, "found"]);
+            assert_eq!(bundle.run().ok(), "found", "{program} as {uid}");
+        }
+        bundle.args(["/etc/passwd"]);
+        contains(&bundle.run().fails(), "permission denied");
+    }
+}
+
+fn seccomp_without_getcwd(t: &Context) {
+    for no_new_privileges in [false, true] {
+        let mut bundle = t.bundle();
+        bundle.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        bundle.config["process"]["cwd"] = json!("/tmp");
+        let rule = json!([{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]);
+        with_profile(&mut bundle, allow_but(rule));
+        bundle.args(["readlink", "/proc/self/cwd"]);
+        assert_eq!(bundle.run().ok(), "/tmp");
+        bundle.script("cd /; exec busybox pwd");
+        contains(&bundle.run().fails(), "Operation not permitted");
+    }
 }
 
 fn seccomp_flags(t: &Context) {

@@ -22,6 +22,8 @@ pub enum Kind {
     WrongState,
     /// This kernel, machine or version of Corten cannot do it.
     Unsupported,
+    /// A hook failed.
+    Hook,
     /// The kernel refused.
     System,
 }
@@ -113,6 +115,7 @@ pub fn unpack(text: &str) -> Error {
     let kind = match fields.next().and_then(|kind| kind.parse::<u8>().ok()) {
         Some(number) if number == Kind::BadInput as u8 => Kind::BadInput,
         Some(number) if number == Kind::Unsupported as u8 => Kind::Unsupported,
+        Some(number) if number == Kind::Hook as u8 => Kind::Hook,
         _ => Kind::System,
     };
     let fault = Fault::new(kind, fields.next().unwrap_or("no reason given"));

@@ -17,7 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::plan::hooks::HookPlan;
 use crate::sys::process::{cloexec_from, pidfd_open};
 
@@ -37,7 +37,8 @@ pub fn run(hooks: &[HookPlan], state: &str) -> Result<()> {
         run_one(hook, state).with_context(|| {
             let (kind, index) = (&hook.kind, hook.index);
             let path = hook.path.display();
-            format!("error running {kind} hook #{index}: hooks.{kind}[{index}] {path}")
+            let text = format!("error running {kind} hook #{index}: hooks.{kind}[{index}] {path}");
+            Fault::new(Kind::Hook, text)
         })
     })
 }

@@ -18,6 +18,7 @@ pub mod console;
 pub mod hooks;
 pub mod launch;
 pub mod network;
+pub mod notify;
 pub mod rdt;
 pub mod rootfs;
 pub mod security;

@@ -110,6 +110,8 @@ pub struct State {
     pub hooks: HooksPlan,
     /// False with `--no-new-keyring`: `exec` makes none either.
     pub new_keyring: bool,
+    /// False for a config without `process`, which cannot be started.
+    pub has_process: bool,
 }
 
 impl State {

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use self::relay::Relay;
 use crate::error::{Context, Result};
+use crate::notify::Proxy;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 use crate::sys::tty::{End, reap_any};
 
@@ -45,9 +46,9 @@ impl Foreground {
         Ok(())
     }
 
-    /// Serves `pid`, our child, until it ends. Gives its exit status, 128 + N when signal N ended
-    /// it.
-    pub fn run(mut self, pid: Pid) -> Result<i32> {
+    /// Serves `pid`, our child, and its socket for sd_notify(3), until it ends. Gives its exit
+    /// status, 128 + N when signal N ended it.
+    pub fn run(mut self, pid: Pid, notify: Option<Proxy>) -> Result<i32> {
         let process = pidfd_open(pid).with_context(|| format!("cannot open process {pid}"))?;
         // It may have ended already, with its SIGCHLD taken by a hook's wait.
         let mut status = reap(pid)?;
@@ -56,6 +57,7 @@ impl Foreground {
             if let Some(relay) = &self.relay {
                 fds.extend(relay.interests());
             }
+            fds.extend(notify.iter().map(|notify| PollFd::new(notify.as_fd(), PollFlags::POLLIN)));
             match poll(&mut fds, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 ready => ready.context("cannot wait for signals (poll)")?,
@@ -63,6 +65,7 @@ impl Foreground {
             if let Some(relay) = &mut self.relay {
                 relay.copy();
             }
+            notify.iter().for_each(Proxy::relay);
             while let Some(info) = self.signals.read_signal().context("cannot read a signal")? {
                 match info.ssi_signo as i32 {
                     libc::SIGCHLD => status = reap(pid)?.or(status),

@@ -1,5 +1,5 @@
 //! config.json from text to verdict: good ones pass, each rule refuses its own bad one with a
-//! message that names the field, and no text at all makes a panic.
+//! message that names the field.
 
 use std::path::Path;
 
@@ -195,6 +195,10 @@ fn general() {
         ),
         (&[("/annotations", json!({"": "x"}))], "annotations: a key is empty"),
         (
+            &[("/annotations", json!({"a": 5}))],
+            "annotations.a: invalid type: integer `5`, expected a string",
+        ),
+        (
             &[("/hooks", json!({"poststop": [{"path": "bin/x"}]}))],
             "hooks.poststop[0].path: must be an absolute path, not \"bin/x\"",
         ),
@@ -371,11 +375,16 @@ fn processes() {
         ),
         (&[("/process/ioPriority", json!({"priority": 1}))], "process.ioPriority.class: required"),
         (
-            &[("/process/execCPUAffinity", json!({"final": "1-3"}))],
-            "process.execCPUAffinity: not supported yet",
+            &[("/process/execCPUAffinity", json!({"final": "3-1"}))],
+            "process.execCPUAffinity.final: \"3-1\" is not a list as 0-3,7",
+        ),
+        (
+            &[("/process/execCPUAffinity", json!({"initial": "0 1"}))],
+            "process.execCPUAffinity.initial: Invalid execCPUAffinity format: 0 1",
         ),
     ]);
     accepted(&[
+        &[("/process/execCPUAffinity", json!({"initial": "", "final": "1-3, 65535"}))],
         &[("/process/user/uid", json!(4294967294u32))],
         &[("/process/oomScoreAdj", json!(-1000))],
         &[("/process/user", json!(null))],
@@ -738,15 +747,7 @@ fn the_rest_of_linux() {
             &[("/linux/personality", json!({"domain": "BSD"}))],
             "linux.personality.domain: unknown variant `BSD`, expected `LINUX` or `LINUX32`",
         ),
-        (
-            &[("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}))],
-            "linux.memoryPolicy: not supported yet",
-        ),
     ]);
-    let dir = bundle_dir();
-    let mut config = fixture("default");
-    set(&mut config, "/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"}));
-    assert_eq!(kind(&check(&config, dir.path()).unwrap_err()), Kind::Unsupported);
 }
 
 #[test]
@@ -961,7 +962,7 @@ fn resources() {
         refused(&[(&[(pointer.as_str(), value.clone())], &format!("linux.resources.{expected}"))]);
         // `update` finds the same, but for what may be set already.
         let update = bundle::parse_resources(&json!({ *section: value }).to_string())
-            .and_then(|r| validate::resources(&r, "resources"));
+            .and_then(|r| validate::resources(&r, "resources", &str::to_owned));
         if *expected == "memory.swap: needs a memory limit" {
             update.unwrap();
         } else {
@@ -1036,11 +1037,7 @@ fn what_is_only_warned_of() {
     );
     assert_eq!(
         warned("/linux/resources/memory", json!({"kernel": 5, "kernelTCP": 0})),
-        ["linux.resources.memory.kernel: not in kernels since 5.4 or 6.0; ignored"]
-    );
-    assert_eq!(
-        warned("/linux/resources/cpu", json!({"shares": 1})),
-        ["linux.resources.cpu.shares: 1 will be brought into 2 to 262144"]
+        ["linux.resources.memory.kernel: kernels since 5.16 have no such limit; not set"]
     );
 }
 
@@ -1055,110 +1052,76 @@ fn a_process_by_itself() {
     );
 }
 
-/// xorshift64*: the same cases on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
-    }
-
-    fn value(&mut self) -> Value {
-        let odd = [
-            json!(null),
-            json!(true),
-            json!(0),
-            json!(-1),
-            json!(1),
-            json!(1.5),
-            json!(u64::MAX),
-            json!(i64::MIN),
-            json!(u32::MAX),
-            json!(1u64 << 32),
-            json!(""),
-            json!("\u{0}"),
-            json!("/"),
-            json!(".."),
-            json!("../../.."),
-            json!("a\nb"),
-            json!("ä"),
-            json!("=,-"),
-            json!("/proc/self/ns/net"),
-            json!("x".repeat(5000)),
-            json!([]),
-            json!({}),
-            json!([[]]),
-            json!([null]),
-            json!({"": ""}),
-            json!({"type": "c"}),
-            json!("CAP_"),
-            json!("1.0.0-"),
-            json!("4294967295-0"),
-            json!("bind"),
-            json!("net.//."),
-        ];
-        odd[self.below(odd.len())].clone()
-    }
-
-    /// Changes one place of `value`.
-    fn mutate(&mut self, value: &mut Value) {
-        match value {
-            Value::Object(map) if !map.is_empty() && self.below(8) != 0 => {
-                let key = map.keys().nth(self.below(map.len())).unwrap().clone();
-                match self.below(12) {
-                    0 => drop(map.remove(&key)),
-                    1 => {
-                        let moved = map.remove(&key).unwrap();
-                        map.insert(format!("{key}\u{0}."), moved);
-                    }
-                    _ => self.mutate(map.get_mut(&key).unwrap()),
-                }
-            }
-            Value::Array(list) if !list.is_empty() && self.below(8) != 0 => {
-                let i = self.below(list.len());
-                match self.below(6) {
-                    0 => drop(list.remove(i)),
-                    1 => list.push(list[i].clone()),
-                    _ => self.mutate(&mut list[i]),
-                }
-            }
-            other => *other = self.value(),
-        }
-    }
+#[test]
+fn memory_policies() {
+    let field = "/linux/memoryPolicy";
+    let with = |mode: &str, nodes: &str, flags: &[&str]| json!({"mode": mode, "nodes": nodes, "flags": flags});
+    let (fixed, relative, balanced) =
+        ("MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES", "MPOL_F_NUMA_BALANCING");
+    refused(&[
+        (&[(field, json!({"nodes": "0"}))], "linux.memoryPolicy.mode: required"),
+        (&[(field, json!([]))], "linux.memoryPolicy: must be an object, not an array"),
+        (
+            &[(field, with("BIND", "0", &[]))],
+            "linux.memoryPolicy.mode: unknown variant `BIND`, expected one of `MPOL_DEFAULT`, \
+             `MPOL_BIND`, `MPOL_INTERLEAVE`, `MPOL_WEIGHTED_INTERLEAVE`, `MPOL_PREFERRED`, \
+             `MPOL_PREFERRED_MANY`, `MPOL_LOCAL`",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0", &["MPOL_F_X"]))],
+            "linux.memoryPolicy.flags[0]: unknown variant `MPOL_F_X`, expected one of \
+             `MPOL_F_NUMA_BALANCING`, `MPOL_F_RELATIVE_NODES`, `MPOL_F_STATIC_NODES`",
+        ),
+        (
+            &[(field, with("MPOL_DEFAULT", "0", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_DEFAULT takes none",
+        ),
+        (
+            &[(field, with("MPOL_LOCAL", "0", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_LOCAL takes none",
+        ),
+        (
+            &[(field, with("MPOL_INTERLEAVE", "", &[]))],
+            "linux.memoryPolicy.nodes: MPOL_INTERLEAVE needs at least one",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0-9876543210", &[]))],
+            "linux.memoryPolicy.nodes: \"0-9876543210\" is not a list as 0-3,7",
+        ),
+        (
+            &[(field, with("MPOL_BIND", "0", &[fixed, relative]))],
+            "linux.memoryPolicy.flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each \
+             other",
+        ),
+        (
+            &[(field, with("MPOL_PREFERRED", "", &[relative]))],
+            "linux.memoryPolicy.flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES need nodes",
+        ),
+        (
+            &[(field, with("MPOL_PREFERRED", "0", &[balanced]))],
+            "linux.memoryPolicy.flags: MPOL_F_NUMA_BALANCING does not go with MPOL_PREFERRED",
+        ),
+    ]);
+    accepted(&[
+        &[(field, with("MPOL_DEFAULT", "", &[]))],
+        &[(field, with("MPOL_PREFERRED", "", &[]))],
+        &[(field, with("MPOL_WEIGHTED_INTERLEAVE", "2-3, 5", &[fixed]))],
+        &[(field, with("MPOL_BIND", "0", &[fixed, balanced]))],
+        &[(field, with("MPOL_PREFERRED_MANY", "0", &[balanced]))],
+    ]);
 }
 
 #[test]
-fn no_config_makes_a_panic() {
-    let dir = bundle_dir();
-    let mut random = Random(0x00c0_ffee);
-    let (mut parsed, mut passed) = (0, 0);
-    for case in 0..3_000 {
-        let mut config = fixture(FIXTURES[case % FIXTURES.len()].0);
-        for _ in 0..=random.below(4) {
-            random.mutate(&mut config);
-        }
-        let text = config.to_string();
-        if let Ok(spec) = bundle::parse_spec(&text) {
-            parsed += 1;
-            passed += usize::from(validate::container(&spec, dir.path()).is_ok());
-            validate::warnings(&spec, dir.path());
-        }
-        let process = config.get("process").unwrap_or(&Value::Null);
-        if let Ok(process) = bundle::parse_process(&process.to_string()) {
-            let _ = validate::process(&process, "process.json");
-        }
-        if let Some(resources) = config.pointer("/linux/resources")
-            && let Ok(resources) = bundle::parse_resources(&resources.to_string())
-        {
-            let _ = validate::resources(&resources, "resources");
-        }
-        // Broken text too.
-        let cut = text.floor_char_boundary(random.below(text.len() + 1));
-        let _ = bundle::parse_spec(&text[..cut]);
-    }
-    // The mutations must not be so wild that nothing gets to the checks, nor so tame that all do.
-    assert!(parsed > 500 && passed > 100 && passed < 2_500, "{parsed} parsed, {passed} passed");
+fn unknown_properties_are_ignored() {
+    let unknown = json!({"of": ["tomorrow"]});
+    accepted(&[&[
+        ("/new", unknown.clone()),
+        ("/process/new", unknown.clone()),
+        ("/process/user/new", unknown.clone()),
+        ("/process/capabilities/new", json!(["CAP_KILL"])),
+        ("/root/new", unknown.clone()),
+        ("/linux/new", unknown.clone()),
+        ("/linux/resources/new", unknown.clone()),
+        ("/annotations", json!({"org.opencontainers.new": "", "com.example": "x"})),
+    ]]);
 }

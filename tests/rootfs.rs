@@ -196,6 +196,7 @@ fn host_cgroups() -> Vec<CgroupMount> {
             CgroupMount {
                 name: name.into(),
                 options: if name == "systemd" { "none,name=systemd".into() } else { name.into() },
+                mountpoint: mount.point.clone().into(),
                 host_dir: mount.point.into(),
                 is_v2: mount.fs_type == "cgroup2",
             }

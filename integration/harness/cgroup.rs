@@ -54,6 +54,15 @@ pub fn v1(controller: &str) -> Option<Hierarchy> {
     hierarchies().into_iter().find(|h| h.controllers.iter().any(|c| c == controller))
 }
 
+/// Whether v2 is all there is, and has that controller.
+pub fn pure_v2_has(controller: &str) -> bool {
+    match hierarchies().as_slice() {
+        [only] if only.v2 => fs::read_to_string(only.mountpoint.join("cgroup.controllers"))
+            .is_ok_and(|all| all.split_whitespace().any(|c| c == controller)),
+        _ => false,
+    }
+}
+
 /// The directory of a process's cgroup in the hierarchy of `controller`; in v2 where v1 lacks it.
 #[track_caller]
 pub fn of_process(pid: i32, controller: &str) -> PathBuf {
@@ -71,6 +80,14 @@ pub fn of_process(pid: i32, controller: &str) -> PathBuf {
     let hierarchy = v1.or_else(|| hierarchies().into_iter().find(|h| h.v2));
     let path = path.unwrap_or_else(|| panic!("no {controller} in /proc/{pid}/cgroup:\n{text}"));
     hierarchy.unwrap().dir(&path)
+}
+
+/// Whether everything in that v1 freezer or v2 group stands still.
+pub fn is_frozen(dir: &Path) -> bool {
+    let says = |file: &str, line: &str| {
+        fs::read_to_string(dir.join(file)).is_ok_and(|text| text.lines().any(|l| l == line))
+    };
+    says("freezer.state", "FROZEN") || says("cgroup.events", "frozen 1")
 }
 
 /// Makes the cgroup in every hierarchy.
@@ -95,16 +112,30 @@ pub fn make(cgroup: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves this process into the cgroup of every hierarchy.
+/// Moves this process into the cgroup of every v1 hierarchy, and in v2 into a leaf of its own: a
+/// v2 group that holds processes can have no groups with controllers below it.
 pub fn enter(cgroup: &str) -> io::Result<()> {
     for hierarchy in hierarchies() {
-        fs::write(hierarchy.dir(cgroup).join("cgroup.procs"), "0")?;
+        let dir = if hierarchy.v2 { leaf(&hierarchy, cgroup) } else { hierarchy.dir(cgroup) };
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("cgroup.procs"), "0")?;
     }
     Ok(())
 }
 
-/// The cgroup directories below `cgroup`, in all hierarchies, parents first.
+/// The group of the test's own process in v2.
+fn leaf(hierarchy: &Hierarchy, cgroup: &str) -> PathBuf {
+    hierarchy.dir(cgroup).join("test")
+}
+
+/// The cgroup directories below `cgroup`, in all hierarchies, parents first; but not the one of
+/// the test's own process.
 pub fn below(cgroup: &str) -> Vec<PathBuf> {
+    let own: Vec<_> = hierarchies().iter().filter(|h| h.v2).map(|h| leaf(h, cgroup)).collect();
+    all_below(cgroup).into_iter().filter(|dir| !own.contains(dir)).collect()
+}
+
+fn all_below(cgroup: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for hierarchy in hierarchies() {
         walk(&hierarchy.dir(cgroup), &mut found);
@@ -123,7 +154,7 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 /// The processes in the cgroup and below, over all hierarchies.
 pub fn processes(cgroup: &str) -> Vec<i32> {
     let own = hierarchies().into_iter().map(|h| h.dir(cgroup));
-    let mut pids: Vec<i32> = own.chain(below(cgroup)).flat_map(|dir| procs(&dir)).collect();
+    let mut pids: Vec<i32> = own.chain(all_below(cgroup)).flat_map(|dir| procs(&dir)).collect();
     pids.sort_unstable();
     pids.dedup();
     pids
@@ -139,7 +170,7 @@ pub fn procs(dir: &Path) -> Vec<i32> {
 pub fn remove(cgroup: &str) -> bool {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
-        for dir in below(cgroup) {
+        for dir in all_below(cgroup) {
             for (file, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
                 if dir.join(file).exists() {
                     let _ = fs::write(dir.join(file), thawed);
@@ -151,7 +182,7 @@ pub fn remove(cgroup: &str) -> bool {
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
             let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
         }
-        for dir in below(cgroup).into_iter().rev() {
+        for dir in all_below(cgroup).into_iter().rev() {
             let _ = fs::remove_dir(dir);
         }
         let left: Vec<_> = hierarchies()

@@ -110,7 +110,7 @@ impl Running {
     /// Waits within the time limit.
     #[track_caller]
     pub fn wait(mut self) -> Output {
-        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let end = Instant::now() + super::limit(self.seconds);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 self.done = true;

@@ -71,6 +71,8 @@ pub enum Need {
     CortenOnly(&'static str),
     /// A cgroup v1 hierarchy with this controller.
     V1(&'static str),
+    /// Pure cgroup v2 with this controller.
+    V2(&'static str),
     /// A program that `scripts/setup --tests` installs.
     Program(&'static str),
     /// A capability by number that this machine may withhold even from root.
@@ -90,6 +92,8 @@ impl Need {
             Need::V1(controller) => cgroup::v1(controller)
                 .is_none()
                 .then(|| (format!("no cgroup v1 hierarchy with {controller}"), true)),
+            Need::V2(controller) => (!cgroup::pure_v2_has(controller))
+                .then(|| (format!("no pure cgroup v2 with {controller}"), true)),
             Need::Program(program) => {
                 (!has_program(program)).then(|| (format!("{program} is not installed"), false))
             }
@@ -208,10 +212,16 @@ pub fn status_field(text: &str, field: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().into()))
 }
 
+/// A time limit of so many seconds, longer where `CORTEN_TEST_PATIENCE` says that all is slow.
+pub fn limit(seconds: u64) -> Duration {
+    let patience = std::env::var("CORTEN_TEST_PATIENCE").ok().and_then(|n| n.parse().ok());
+    Duration::from_secs(seconds * patience.unwrap_or(1))
+}
+
 /// Asks again until it is so; panics with `what` after `seconds`.
 #[track_caller]
 pub fn wait_for(what: &str, seconds: u64, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + limit(seconds);
     while !is_so() {
         assert!(Instant::now() < end, "waited {seconds} s in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));

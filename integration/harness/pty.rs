@@ -69,7 +69,7 @@ impl Terminal {
 
     #[track_caller]
     pub fn expect_within(&mut self, text: &str, seconds: u64) {
-        let end = Instant::now() + Duration::from_secs(seconds);
+        let end = Instant::now() + super::limit(seconds);
         loop {
             let seen = self.seen.lock().unwrap().clone();
             let new = &seen[self.position..];

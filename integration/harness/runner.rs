@@ -30,11 +30,14 @@ pub fn main(tests: &[Test]) -> ExitCode {
     {
         return run_here(test, Path::new(dir), Path::new(base), group);
     }
-    // Options of cargo's own test runner mean nothing here.
+    // As with cargo's own test runner, of whose options this knows only --list and --skip=NAME.
     let list = args.iter().any(|a| a == "--list");
     let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with("--")).collect();
+    let left_out: Vec<&str> = args.iter().filter_map(|a| a.strip_prefix("--skip=")).collect();
     let chosen = |test: &&Test| {
-        filters.is_empty() || filters.iter().any(|f| test.name().contains(f.as_str()))
+        let name = test.name();
+        (filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str())))
+            && !left_out.iter().any(|part| name.contains(part))
     };
     let tests: Vec<Test> = tests.iter().filter(chosen).copied().collect();
     if list {
@@ -135,7 +138,7 @@ fn run_one(test: &Test, work: &Path, runtime: &Runtime) -> Outcome {
 
 fn wait(mut child: Child, seconds: u64, log: &Path) -> Outcome {
     let text = || String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + super::limit(seconds);
     loop {
         match child.try_wait().unwrap() {
             Some(status) if status.success() => return Outcome::Passed,

@@ -153,9 +153,9 @@ pub(super) fn pass_controllers_on(
     let mut above = top;
     for name in below.components() {
         let plus = missing.iter().map(|c| format!("+{c}")).collect::<Vec<_>>();
-        if above.write("cgroup.subtree_control", &plus.join(" ")).is_err() {
+        if pass_on(&above, &plus.join(" ")).is_err() {
             for one in plus {
-                if let Err(errno) = above.write("cgroup.subtree_control", &one) {
+                if let Err(errno) = pass_on(&above, &one) {
                     log::debug!("{one} in {}: {errno}", above.path.display());
                 }
             }
@@ -176,6 +176,37 @@ pub(super) fn pass_controllers_on(
         .into());
     }
     Ok(())
+}
+
+/// EBUSY for a group with processes, as the kernel has it for most controllers. It would switch
+/// cpu and pids on, but with that take the groups below for ones of threads, for good
+/// (cgroups(7), "Threaded cgroups"). The root, which has no type, is free of these rules.
+fn pass_on(above: &Dir, controllers: &str) -> nix::Result<()> {
+    let held = above.read("cgroup.procs").is_ok_and(|processes| !processes.trim().is_empty());
+    if held && above.has("cgroup.type") {
+        return Err(Errno::EBUSY);
+    }
+    above.write("cgroup.subtree_control", controllers)
+}
+
+/// Which group above does not give `controller` to those below it, and why; `None` where the
+/// kernel has none for v2. Tries it once more, as only that tells the reason.
+pub(super) fn refusal(group: &Group, controller: &str) -> Option<(PathBuf, Errno)> {
+    let below = group.plan.path.strip_prefix(&group.plan.mountpoint).ok()?;
+    let mut above = Dir::open(&group.plan.mountpoint).ok()?;
+    for name in below.components() {
+        let child = above.child(name.as_os_str()).ok()?;
+        let has = |dir: &Dir| {
+            let text = dir.read("cgroup.controllers").unwrap_or_default();
+            text.split_whitespace().any(|c| c == controller)
+        };
+        if has(&above) && !has(&child) {
+            let tried = pass_on(&above, &format!("+{controller}"));
+            return tried.err().map(|errno| (above.path, errno));
+        }
+        above = child;
+    }
+    None
 }
 
 /// The spec's "Cgroup ownership": the directory and the files that the kernel calls delegatable.

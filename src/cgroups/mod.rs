@@ -30,6 +30,7 @@ use nix::fcntl::OFlag;
 use crate::error::{Context, Fault, Kind, Result};
 use crate::plan::resources::ResourcesPlan;
 use dir::{Dir, walk};
+pub use limits::Field;
 pub use oom::{OomEvent, OomWatch};
 pub use paths::{CgroupPlan, GroupPlan, Hierarchy, Version, hierarchies};
 pub use stats::Stats;
@@ -150,14 +151,15 @@ impl Cgroup {
         limits::devices(self, resources)
     }
 
-    /// Sets every limit of a new container but the device rules. Errors name the file, the value
-    /// and the field.
+    /// Sets every limit of a new container but the device rules. Errors name the field, the file
+    /// and the value.
     pub fn apply(&self, resources: &ResourcesPlan) -> Result<()> {
-        limits::apply(self, resources, limits::Moment::Create)
+        limits::apply(self, resources, limits::Moment::Create).context("config.json")
     }
 
     /// Sets the limits of a running container; `resources` are the old ones with the changes
-    /// merged in. Device rules are left as they are.
+    /// merged in. Device rules are left as they are. Errors have a [`Field`] as context; the
+    /// caller knows where its value is from.
     pub fn update(&self, resources: &ResourcesPlan) -> Result<()> {
         limits::apply(self, resources, limits::Moment::Update)
     }
@@ -330,5 +332,7 @@ fn processes_of(dir: &Dir, found: &mut BTreeSet<i32>) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_running;
 #[cfg(test)]
 mod tests_v2;

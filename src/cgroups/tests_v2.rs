@@ -109,9 +109,9 @@ fn every_controller_is_there_and_takes_limits() {
         assert_eq!(fixture.read("cpu.max.burst"), burst.to_string());
     }
     let error = cgroup.apply(&resources(r#"{"network": {"classID": 1}}"#)).unwrap_err();
-    assert!(error.to_string().contains("network.classID: the net_cls controller is not in"));
+    assert!(format!("{error:#}").contains("network.classID: the net_cls controller is not in"));
     let error = cgroup.apply(&resources(r#"{"unified": {"nothing.max": "1"}}"#)).unwrap_err();
-    assert!(error.to_string().contains("the nothing controller is not in"), "{error}");
+    assert!(format!("{error:#}").contains("the nothing controller is not in"), "{error:#}");
     let stats = serde_json::to_value(cgroup.stats().unwrap()).unwrap();
     assert_eq!(stats["memory"]["usage"]["limit"], 67_108_864);
     assert_eq!(stats["pids"], serde_json::json!({"limit": 33}));
@@ -122,7 +122,7 @@ fn every_controller_is_there_and_takes_limits() {
 fn devices_freezer_and_kill() {
     let Some(mut fixture) = Fixture::new("life") else { return };
     let cgroup = Cgroup::create(&fixture.plan).unwrap();
-    cgroup.apply(&resources("{}")).unwrap();
+    cgroup.restrict_devices(&resources("{}")).unwrap();
     fixture.run(&cgroup, "true < /dev/zero || exit 3; true < /dev/kmsg || exit 1");
     assert_eq!(fixture.children[0].wait().unwrap().code(), Some(1));
     let init = fixture.run(&cgroup, "sleep 600 & wait");
@@ -195,4 +195,25 @@ fn a_group_below_threads_is_refused() {
     assert!(error.contains("a group above it is threaded"), "{error}");
     assert!(!fixture.path().exists());
     fixture.children.clear();
+}
+
+#[test]
+fn a_group_with_processes_stays_what_it_is() {
+    let Some(mut fixture) = Fixture::new("held") else { return };
+    let outer = fixture.path().parent().unwrap().to_owned();
+    fs::create_dir(&outer).unwrap();
+    let holder = Command::new("sleep").arg("600").spawn().unwrap();
+    fs::write(outer.join("cgroup.procs"), holder.id().to_string()).unwrap();
+    fixture.children.push(holder);
+    let cgroup = Cgroup::create(&fixture.plan).unwrap();
+    assert_eq!(fs::read_to_string(outer.join("cgroup.type")).unwrap(), "domain\n");
+    assert_eq!(fixture.read("cgroup.type"), "domain");
+    cgroup.apply(&resources("{}")).unwrap();
+    let error = cgroup.apply(&resources(r#"{"pids": {"limit": 5}}"#)).unwrap_err();
+    let want = format!(
+        "linux.resources.pids.limit: the pids controller cannot be switched on in {}: device or \
+         resource busy",
+        outer.display()
+    );
+    assert!(format!("{error:#}").ends_with(&want), "{error:#}");
 }

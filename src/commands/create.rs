@@ -15,6 +15,7 @@ use crate::hooks;
 use crate::launch::parent::{Launch, Launched, launch, start};
 use crate::launch::program::Go;
 use crate::launch::protocol::Tag;
+use crate::notify::{self, Proxy};
 use crate::plan::ContainerPlan;
 use crate::plan::mounts::CgroupMount;
 use crate::rdt::{self, RdtGroup};
@@ -25,7 +26,7 @@ use crate::supervise::{Foreground, HeldSignals};
 
 /// `create`: everything up to the program, which waits for `start`.
 pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
-    let request = Request::read(args, true)?;
+    let request = Request::read(root, args, true)?;
     let _held = HeldSignals::hold()?;
     let made = request.make(root, true).with_context(|| request.story())?;
     made.hand_over(args).with_context(|| request.story())
@@ -33,16 +34,25 @@ pub fn create(root: &Path, args: &CreateArgs) -> Result<()> {
 
 /// `run`: create and start, and, unless detached, wait and delete. Gives the exit status.
 pub fn run(root: &Path, args: &RunArgs) -> Result<i32> {
-    let request = Request::read(&args.create, args.detach)?;
+    let request = Request::read(root, &args.create, args.detach)?;
+    if request.plan.process.is_none() {
+        return Err(lifecycle::nothing_to_start());
+    }
     let mut foreground = match args.detach {
         true => None,
         false => Some(Foreground::prepare(!args.no_subreaper)?),
     };
     let made = request.make(root, false).with_context(|| request.story())?;
-    let (pid, dir) =
+    let started =
         made.hand_over_and_start(&request, foreground.as_mut()).with_context(|| request.story())?;
-    let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.run(pid)?;
+    let Started { pid, pidfd, dir, proxy } = started;
+    let Some(foreground) = foreground else {
+        if let Some(proxy) = proxy {
+            proxy.wait(pidfd.as_fd(), pid)?;
+        }
+        return Ok(0);
+    };
+    let status = foreground.run(pid, proxy)?;
     if !args.keep {
         lifecycle::destroy(&dir)?;
     }
@@ -61,23 +71,26 @@ struct Request<'a> {
     config: String,
     sockets: Sockets,
     preserve_fds: u32,
+    /// The container gets a socket for sd_notify(3).
+    notifies: bool,
 }
 
 impl<'a> Request<'a> {
     /// Reads and checks everything; no effect.
-    fn read(args: &'a CreateArgs, detached: bool) -> Result<Self> {
+    fn read(root: &Path, args: &'a CreateArgs, detached: bool) -> Result<Self> {
         validate::container_id(&args.id)?;
         let bundle = bundle::load(&args.bundle)?;
         validate::container(&bundle.spec, &bundle.dir)?;
         let mut plan = ContainerPlan::build(&bundle.spec, &args.id, &bundle.dir, args.no_pivot)?;
         let mut preserve_fds = args.preserve_fds;
         let terminal = plan.process.as_ref().is_some_and(|process| process.terminal);
-        let new_user = plan.namespaces.makes(crate::plan::namespaces::Namespace::User);
+        let own_user = plan.namespaces.has(crate::plan::namespaces::Namespace::User);
         if let Some(process) = &mut plan.process {
             lsm::check(process, "config.json: process")?;
-            process.caps = caps::narrow(&process.caps, new_user)?;
-            preserve_fds += output::pass_listen_fds(process);
+            process.caps = caps::narrow(&process.caps, own_user)?;
+            preserve_fds += output::pass_listen_fds(process)?;
         }
+        let notifies = offer_notify_socket(&mut plan, root)?;
         output::check_preserved(preserve_fds)?;
         let hierarchies = cgroups::hierarchies()?;
         let linux = bundle.spec.linux().as_ref();
@@ -106,6 +119,7 @@ impl<'a> Request<'a> {
             config: bundle.raw,
             sockets,
             preserve_fds,
+            notifies,
         })
     }
 
@@ -144,6 +158,7 @@ impl<'a> Request<'a> {
             host_mounts: Vec::new(),
             hooks: self.plan.hooks.clone(),
             new_keyring: !self.args.no_new_keyring,
+            has_process: self.plan.process.is_some(),
         }
     }
 
@@ -168,6 +183,9 @@ impl<'a> Request<'a> {
             let json = serde_json::to_vec(seccomp).context("cannot store the seccomp filter")?;
             dir.write_file(state::SECCOMP, &json)?;
         }
+        if self.notifies {
+            notify::prepare(dir)?;
+        }
         let launched = launch(Launch {
             plan: &self.plan,
             cgroup: &self.cgroup,
@@ -188,6 +206,18 @@ impl<'a> Request<'a> {
     }
 }
 
+/// sd_notify(3): adds the mount and the variable, unless config.json names a socket of its own.
+fn offer_notify_socket(plan: &mut ContainerPlan, root: &Path) -> Result<bool> {
+    let private = plan.rootfs.private_mounts && !plan.rootfs.joined_mounts;
+    let process = plan.process.as_mut().filter(|process| !process.has_env(notify::VARIABLE));
+    let Some(process) = process.filter(|_| private && notify::caller().is_some()) else {
+        return Ok(false);
+    };
+    process.set_env(&notify::environment())?;
+    plan.rootfs.add_bind(&notify::directory(root, &plan.id), notify::INSIDE)?;
+    Ok(true)
+}
+
 /// The container's cgroups, for a mount of type cgroup.
 fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
     let mount = |group: &GroupPlan| {
@@ -196,6 +226,7 @@ fn cgroup_mounts(plan: &CgroupPlan) -> Vec<CgroupMount> {
         CgroupMount {
             name: group.mountpoint.file_name().unwrap_or_default().into(),
             options: if named { format!("none,{controllers}") } else { controllers },
+            mountpoint: group.mountpoint.clone(),
             host_dir: group.path.clone(),
             is_v2: group.version == Version::V2,
         }
@@ -215,6 +246,14 @@ fn undo(dir: &StateDir, state: &State, lock: Lock) {
         log::warn!("ignoring: {}", crate::error::render_line(&error));
     }
     drop(lock);
+}
+
+/// A container whose program runs.
+struct Started {
+    pid: Pid,
+    pidfd: OwnedFd,
+    dir: StateDir,
+    proxy: Option<Proxy>,
 }
 
 /// A container whose init is ready, not yet handed over to the caller.
@@ -255,18 +294,23 @@ impl Made {
         mut self,
         request: &Request<'_>,
         foreground: Option<&mut Foreground>,
-    ) -> Result<(Pid, StateDir)> {
+    ) -> Result<Started> {
         let started = self.finish(request.args).and_then(|()| {
             request.sockets.attach(&mut self.launched, foreground)?;
+            let proxy = Proxy::listen(&self.dir)?;
             start(&self.launched.channel)?;
             let pid = self.launched.pid;
             hooks::run(
                 &self.state.hooks.poststart,
                 &self.state.oci_json(Status::Running, pid.as_raw()),
-            )
+            )?;
+            Ok(proxy)
         });
         match started {
-            Ok(()) => Ok((self.launched.pid, self.dir)),
+            Ok(proxy) => {
+                let Launched { pid, pidfd, .. } = self.launched;
+                Ok(Started { pid, pidfd, dir: self.dir, proxy })
+            }
             Err(error) => {
                 self.destroy();
                 Err(error)

@@ -13,9 +13,10 @@ use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::launch::exec::{Exec, launch};
 use crate::launch::parent::{Launched, start};
 use crate::plan::exec::ExecFlags;
+use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::namespaces::{Namespace, NamespacesPlan};
 use crate::plan::process::ProcessPlan;
-use crate::plan::{personality, seccomp::SeccompPlan};
+use crate::plan::{annotations, personality, seccomp::SeccompPlan};
 use crate::security::{caps, lsm};
 use crate::state::{self, State, StateDir, Status};
 use crate::supervise::Foreground;
@@ -41,9 +42,10 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         None => ProcessPlan::default(),
     };
     let mut process = process(args, &container)?;
+    annotations::apply(spec.annotations().as_ref(), &mut process);
     lsm::check(&process, "process")?;
     process.caps = caps::narrow(&process.caps, namespaces.has(Namespace::User))?;
-    let preserve_fds = args.preserve_fds + output::pass_listen_fds(&mut process);
+    let preserve_fds = args.preserve_fds + output::pass_listen_fds(&mut process)?;
     output::check_preserved(preserve_fds)?;
     let seccomp: Option<SeccompPlan> = match dir.read_file(state::SECCOMP)? {
         Some(json) => Some(serde_json::from_slice(&json).context("damaged seccomp filter")?),
@@ -69,6 +71,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
         process: &process,
         seccomp: seccomp.as_ref(),
         personality: personality(linux),
+        memory_policy: MemoryPolicy::build(linux).as_ref(),
         cgroup: &cgroup,
         rdt: state.rdt.as_ref(),
         preserve_fds,
@@ -84,7 +87,7 @@ pub fn exec(root: &Path, args: &ExecArgs) -> Result<i32> {
     }
     match foreground {
         None => Ok(0),
-        Some(foreground) => foreground.run(launched.pid),
+        Some(foreground) => foreground.run(launched.pid, None),
     }
 }
 

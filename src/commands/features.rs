@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::print;
 use crate::error::{Context, Result};
-use crate::plan::{OCI_VERSION, hooks, mounts, namespaces, seccomp};
+use crate::plan::{OCI_VERSION, annotations, hooks, memory_policy, mounts, namespaces, seccomp};
 use crate::security::seccomp::supported_flags;
 
 /// The oldest version of the spec whose configs are accepted.
@@ -46,8 +46,13 @@ fn document() -> Value {
             "mountExtensions": {
                 "idmap": { "enabled": mounts::options::effect("idmap").is_some() },
             },
+            "memoryPolicy": {
+                "modes": memory_policy::MODES.map(|(name, _)| name),
+                "flags": memory_policy::FLAGS.map(|(name, _)| name),
+            },
             "netDevices": { "enabled": true },
         },
+        "potentiallyUnsafeConfigAnnotations": annotations::ACTED_ON.map(|(name, _)| name),
         "annotations": {
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
             "org.opencontainers.runc.checkpoint.enabled": "false",
@@ -102,6 +107,12 @@ mod tests {
         // linux/capability.h: CAP_LAST_CAP is 40.
         assert_eq!(texts(&document, "/linux/capabilities").len(), 41);
         assert!(texts(&document, "/linux/capabilities").contains(&"CAP_SYS_ADMIN"));
+        assert_eq!(texts(&document, "/linux/memoryPolicy/modes").len(), 7);
+        assert_eq!(texts(&document, "/linux/memoryPolicy/flags").len(), 3);
+        assert_eq!(
+            texts(&document, "/potentiallyUnsafeConfigAnnotations"),
+            ["run.oci.keep_original_groups"]
+        );
         for place in ["actions", "operators", "archs", "knownFlags"] {
             let names = texts(&document, &format!("/linux/seccomp/{place}"));
             assert!(!names.is_empty() && names.is_sorted(), "{place}");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::{is_frozen, open, status, wrong_state};
 use crate::cgroups::Cgroup;
@@ -14,6 +15,7 @@ use crate::cli::KillArgs;
 use crate::config::validate;
 use crate::error::{Context, Error, Fault, Kind, Result, kind, render_line};
 use crate::hooks;
+use crate::notify::Proxy;
 use crate::rootfs;
 use crate::state::{Lock, Phase, State, StateDir, Status, gate};
 use crate::sys::process::pidfd_send_signal;
@@ -21,10 +23,11 @@ use crate::sys::process::pidfd_send_signal;
 /// How long a killed init may take to end.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// `start`: opens the gate, then runs the poststart hooks.
+/// `start`: opens the gate, runs the poststart hooks, and with $NOTIFY_SOCKET waits until the
+/// container is ready.
 pub fn start(root: &Path, id: &str) -> Result<()> {
     let (dir, _) = open(root, id)?;
-    let _lock = dir.lock()?;
+    let lock = dir.lock()?;
     let state = dir.read()?;
     match status(&dir, &state) {
         Status::Created => {}
@@ -32,24 +35,55 @@ pub fn start(root: &Path, id: &str) -> Result<()> {
         Status::Running => return Err(wrong_state("cannot start an already running container")),
         other => return Err(wrong_state(format!("cannot start a container in the {other} state"))),
     }
+    if !state.has_process {
+        return Err(nothing_to_start());
+    }
     let init = state.init_pidfd()?;
-    gate::open(&dir).map_err(|error| {
-        // Engines delete the task at once, and keep for ever what was not yet stopped then.
-        if let Some(init) = init.filter(|_| !gate::is_closed(&dir))
-            && let Err(error) = wait_for_end(&init, state.init_process_pid)
-        {
-            log::warn!("ignoring: {}", render_line(&error));
-        }
-        error.context(format!("while starting container {id:?}"))
-    })?;
+    let proxy = Proxy::listen(&dir)?;
     let json = state.oci_json(Status::Running, state.init_process_pid);
-    hooks::run(&state.hooks.poststart, &json).map_err(|error| {
-        // The spec: the container is then stopped (runtime.md, "Lifecycle", step 10).
-        if let Err(error) = end(&state) {
+    let started = gate::open(&dir).and_then(|()| hooks::run(&state.hooks.poststart, &json));
+    if let Err(error) = started {
+        if let Err(error) = after_failed_start(&dir, &state, lock, init.as_ref(), kind(&error)) {
             log::warn!("ignoring: {}", render_line(&error));
         }
-        error.context(format!("while starting container {id:?}"))
-    })
+        return Err(error.context(format!("while starting container {id:?}")));
+    }
+    // What the container takes its time for must not hold others up.
+    drop(lock);
+    match (proxy, init) {
+        (Some(proxy), Some(init)) => {
+            proxy.wait(init.as_fd(), Pid::from_raw(state.init_process_pid))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The spec: a config without `process` can be created, and `start` is an error that changes
+/// nothing.
+pub fn nothing_to_start() -> Error {
+    Fault::bad_input("config.json: process: missing, so there is nothing to start")
+        .hint("a container without process can only be created and deleted")
+        .into()
+}
+
+/// A container whose hook failed is destroyed (runtime.md "Lifecycle", steps 7, 9 and 12). One
+/// whose program cannot be run stops: engines delete it at once, and keep for ever what has not
+/// stopped by then.
+fn after_failed_start(
+    dir: &StateDir,
+    state: &State,
+    lock: Lock,
+    init: Option<&OwnedFd>,
+    kind: Kind,
+) -> Result<()> {
+    match init {
+        _ if kind == Kind::Hook => {
+            end(state)?;
+            clean_up(dir, state, lock)
+        }
+        Some(init) if !gate::is_closed(dir) => wait_for_end(init, state.init_process_pid),
+        _ => Ok(()),
+    }
 }
 
 /// `kill`: sends a signal, with no lock, so that it also reaches a container whose start hangs.

@@ -12,7 +12,7 @@ use super::create::refuse;
 use crate::console;
 use crate::error::{Context, Result};
 use crate::launch::parent::Launched;
-use crate::plan::process::{ProcessPlan, c_string};
+use crate::plan::process::ProcessPlan;
 use crate::supervise::Foreground;
 use crate::sys::process::is_open;
 
@@ -112,19 +112,20 @@ pub fn check_preserved(count: u32) -> Result<()> {
     }
 }
 
-/// Socket activation (sd_listen_fds(3)): descriptors meant for us go on to the program, which is
-/// pid 1 of its namespace. Gives their number.
-pub fn pass_listen_fds(process: &mut ProcessPlan) -> u32 {
+/// Socket activation (sd_listen_fds(3)): descriptors meant for us go on to the program, with
+/// their names. Gives their number.
+pub fn pass_listen_fds(process: &mut ProcessPlan) -> Result<u32> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
         (Some(pid), Some(count)) if pid == std::process::id() => count.min(1024),
-        _ => return 0,
+        _ => return Ok(0),
     };
-    for entry in [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()] {
-        // Neither holds a NUL byte.
-        process.env.extend(c_string(&entry, "LISTEN_FDS").ok());
+    process.set_env(&format!("LISTEN_FDS={count}"))?;
+    if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
+        process.set_env(&format!("LISTEN_FDNAMES={names}"))?;
     }
-    count
+    process.listens = true;
+    Ok(count)
 }
 
 /// For messages.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{open, status, wrong_state};
-use crate::cgroups::Cgroup;
+use crate::cgroups::{Cgroup, Field};
 use crate::cli::UpdateArgs;
 use crate::config::{bundle, validate};
 use crate::error::{Context, Fault, Result, render_line};
@@ -17,7 +17,7 @@ use crate::state::Status;
 
 /// `update`: all of the new limits, or on an error the old ones.
 pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
-    let newer = changes(args)?;
+    let changes = Changes::of(args)?;
     let schemata = schemata(args)?;
     let (dir, _) = open(root, &args.id)?;
     let _lock = dir.lock()?;
@@ -34,7 +34,7 @@ pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
         group => group.as_ref(),
     };
     let mut merged = state.resources.clone();
-    merged.merge_update(&newer);
+    merged.merge_update(&changes.plan);
     let cgroup = Cgroup::open(&state.cgroup)?;
     let updated = cgroup.update(&merged).and_then(|()| match group {
         Some(group) => group.write_schemata(&schemata, "--l3-cache-schema, --mem-bw-schema"),
@@ -44,27 +44,44 @@ pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
         if let Err(back) = cgroup.update(&state.resources) {
             log::warn!("the old limits could not all be set again: {}", render_line(&back));
         }
-        return Err(error.context(format!("while updating container {:?}", args.id)));
+        let field = error.downcast_ref::<Field>();
+        let source = field.map_or(changes.file, |field| changes.source(args, &field.0));
+        return Err(error
+            .context(source)
+            .context(format!("while updating container {:?}", args.id)));
     }
     state.resources = merged;
     dir.write(&state)
 }
 
-/// What is to change, checked.
-fn changes(args: &UpdateArgs) -> Result<ResourcesPlan> {
-    let (text, file) = match &args.resources {
-        Some(path) => (read(path)?, "--resources"),
-        None => (from_flags(args)?.to_string(), "update"),
-    };
-    let resources = bundle::parse_resources(&text).context(file)?;
-    validate::resources(&resources, file)?;
-    if resources
-        .memory()
-        .is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some())
-    {
-        log::warn!("limits of kernel memory are ignored: the kernel has none any more");
+/// What is to change, checked; and as it was given, which tells where a bad value is from.
+struct Changes {
+    plan: ResourcesPlan,
+    given: Value,
+    file: &'static str,
+}
+
+impl Changes {
+    fn of(args: &UpdateArgs) -> Result<Changes> {
+        let (text, file) = match &args.resources {
+            Some(path) => (read(path)?, "--resources"),
+            None => (from_flags(args)?.to_string(), "update"),
+        };
+        let resources = bundle::parse_resources(&text).context(file)?;
+        let name = |field: &str| flag(args, field).unwrap_or(field).to_owned();
+        validate::resources(&resources, file, &name)?;
+        let plan = ResourcesPlan::build(Some(&resources))?;
+        Ok(Changes { plan, given: serde_json::from_str(&text).context(file)?, file })
     }
-    ResourcesPlan::build(Some(&resources))
+
+    /// Where the value of `field` stands, which may be an old one.
+    fn source(&self, args: &UpdateArgs, field: &str) -> &'static str {
+        let path = field.split(['[', ' ']).next().unwrap_or(field).replace('.', "/");
+        match self.given.pointer(&format!("/{path}")) {
+            Some(_) => flag(args, field).unwrap_or(self.file),
+            None => "config.json",
+        }
+    }
 }
 
 /// The lines for resctrl, in the order of the spec.
@@ -91,56 +108,58 @@ fn read(path: &Path) -> Result<String> {
 
 /// The flags as JSON in the form of `linux.resources`.
 fn from_flags(args: &UpdateArgs) -> Result<Value> {
-    let mut cpu = json!({});
-    for (flag, value, field, signed) in [
-        ("--cpu-share", &args.cpu_share, "shares", false),
-        ("--cpu-period", &args.cpu_period, "period", false),
-        ("--cpu-quota", &args.cpu_quota, "quota", true),
-        ("--cpu-burst", &args.cpu_burst, "burst", false),
-        ("--cpu-rt-period", &args.cpu_rt_period, "realtimePeriod", false),
-        ("--cpu-rt-runtime", &args.cpu_rt_runtime, "realtimeRuntime", true),
-        ("--cpu-idle", &args.cpu_idle, "idle", true),
-    ] {
-        set(&mut cpu, field, value, |text| number(flag, text, signed))?;
+    let mut resources = json!({});
+    for (flag, value, field, form) in flags(args) {
+        // An empty text counts as not given, as in Go.
+        let Some(text) = value.as_deref().filter(|text| !text.is_empty()) else { continue };
+        let (group, name) = field.split_once('.').unwrap_or((field, ""));
+        resources[group][name] = match form {
+            Form::Unsigned => number(flag, text, false)?,
+            Form::Signed => number(flag, text, true)?,
+            Form::Bytes => bytes(flag, text)?,
+            Form::Text => text.into(),
+        };
     }
-    for (value, field) in [(&args.cpuset_cpus, "cpus"), (&args.cpuset_mems, "mems")] {
-        set(&mut cpu, field, value, |text| Ok(text.into()))?;
-    }
-    let mut memory = json!({});
-    for (flag, value, field) in [
-        ("--memory", &args.memory, "limit"),
-        ("--memory-reservation", &args.memory_reservation, "reservation"),
-        ("--memory-swap", &args.memory_swap, "swap"),
-        ("--kernel-memory", &args.kernel_memory, "kernel"),
-        ("--kernel-memory-tcp", &args.kernel_memory_tcp, "kernelTCP"),
-    ] {
-        set(&mut memory, field, value, |text| bytes(flag, text))?;
-    }
-    let mut block_io = json!({});
-    set(&mut block_io, "weight", &args.blkio_weight, |text| number("--blkio-weight", text, false))?;
-    let mut pids = json!({});
-    set(&mut pids, "limit", &args.pids_limit, |text| number("--pids-limit", text, true))?;
-    let groups = [("cpu", cpu), ("memory", memory), ("blockIO", block_io), ("pids", pids)];
-    let given = groups.into_iter().filter(|(_, group)| group != &json!({}));
-    Ok(given
-        .map(|(name, group)| (name.to_owned(), group))
-        .collect::<serde_json::Map<_, _>>()
-        .into())
+    Ok(resources)
 }
 
-/// Sets a field of a group when its flag was given; an empty text counts as not given, as in Go.
-fn set(
-    group: &mut Value,
-    field: &str,
-    value: &Option<String>,
-    read: impl Fn(&str) -> Result<Value>,
-) -> Result<()> {
-    if let Some(text) = value.as_deref().filter(|text| !text.is_empty())
-        && let Some(fields) = group.as_object_mut()
-    {
-        fields.insert(field.to_owned(), read(text)?);
-    }
-    Ok(())
+/// How the value of a flag is written.
+enum Form {
+    Unsigned,
+    Signed,
+    Bytes,
+    Text,
+}
+
+/// A flag, its value, its field of `linux.resources`.
+type Flag<'a> = (&'static str, &'a Option<String>, &'static str, Form);
+
+fn flags(args: &UpdateArgs) -> [Flag<'_>; 16] {
+    use Form::{Bytes, Signed, Text, Unsigned};
+    [
+        ("--cpu-share", &args.cpu_share, "cpu.shares", Unsigned),
+        ("--cpu-period", &args.cpu_period, "cpu.period", Unsigned),
+        ("--cpu-quota", &args.cpu_quota, "cpu.quota", Signed),
+        ("--cpu-burst", &args.cpu_burst, "cpu.burst", Unsigned),
+        ("--cpu-rt-period", &args.cpu_rt_period, "cpu.realtimePeriod", Unsigned),
+        ("--cpu-rt-runtime", &args.cpu_rt_runtime, "cpu.realtimeRuntime", Signed),
+        ("--cpu-idle", &args.cpu_idle, "cpu.idle", Signed),
+        ("--cpuset-cpus", &args.cpuset_cpus, "cpu.cpus", Text),
+        ("--cpuset-mems", &args.cpuset_mems, "cpu.mems", Text),
+        ("--memory", &args.memory, "memory.limit", Bytes),
+        ("--memory-reservation", &args.memory_reservation, "memory.reservation", Bytes),
+        ("--memory-swap", &args.memory_swap, "memory.swap", Bytes),
+        ("--kernel-memory", &args.kernel_memory, "memory.kernel", Bytes),
+        ("--kernel-memory-tcp", &args.kernel_memory_tcp, "memory.kernelTCP", Bytes),
+        ("--blkio-weight", &args.blkio_weight, "blockIO.weight", Unsigned),
+        ("--pids-limit", &args.pids_limit, "pids.limit", Signed),
+    ]
+}
+
+/// The flag for the field, unless `--resources` stands in the place of them all.
+fn flag(args: &UpdateArgs, field: &str) -> Option<&'static str> {
+    let found = flags(args).into_iter().find(|(_, _, name, _)| *name == field);
+    found.filter(|_| args.resources.is_none()).map(|(flag, ..)| flag)
 }
 
 fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
@@ -151,7 +170,7 @@ fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
         (None, Some(number)) => Ok(number.into()),
         (None, None) => {
             let what = if signed { "a whole number" } else { "a whole number from 0 up" };
-            Err(Fault::bad_input(format!("{flag} {text}: not {what}")).into())
+            Err(Fault::bad_input(format!("{flag} {}: not {what}", text.escape_debug())).into())
         }
     }
 }
@@ -160,6 +179,7 @@ fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
 fn bytes(flag: &str, text: &str) -> Result<Value> {
     let bad = || {
         let hint = "bytes, with a unit as 512k, 64M or 1.5G if you like, or -1 for no limit";
+        let text = text.escape_debug();
         Fault::bad_input(format!("{flag} {text}: not an amount of memory")).hint(hint)
     };
     if text == "-1" {
@@ -231,7 +251,7 @@ mod tests {
             })
         );
         assert_eq!(from_flags(&UpdateArgs::default()).unwrap(), json!({}));
-        let plan = changes(&args).unwrap();
+        let plan = Changes::of(&args).unwrap().plan;
         assert_eq!((plan.pids, plan.memory.limit, plan.cpu.quota), (Some(0), Some(-1), Some(-1)));
     }
 
@@ -265,7 +285,7 @@ mod tests {
     fn a_bad_value_names_its_flag() {
         let args = UpdateArgs { cpu_period: Some("-5".into()), ..UpdateArgs::default() };
         assert_eq!(
-            render_line(&changes(&args).unwrap_err()),
+            render_line(&Changes::of(&args).err().unwrap()),
             "--cpu-period -5: not a whole number from 0 up"
         );
         let args = UpdateArgs { mem_bw_schema: Some("L3:0=5".into()), ..UpdateArgs::default() };
@@ -273,6 +293,34 @@ mod tests {
             render_line(&schemata(&args).unwrap_err()),
             "--mem-bw-schema: must start with MB:, not \"L3:0=5\""
         );
+        let args = UpdateArgs { cpu_period: Some("5".into()), ..UpdateArgs::default() };
+        assert_eq!(
+            render_line(&Changes::of(&args).err().unwrap()),
+            "update: --cpu-period: 5 is outside 1000 to 1000000 microseconds"
+        );
+        // No control character reaches the terminal.
+        for (args, message) in [
+            (
+                UpdateArgs { cpu_idle: Some("\u{1b}[2J".into()), ..UpdateArgs::default() },
+                "--cpu-idle \\u{1b}[2J: not a whole number",
+            ),
+            (
+                UpdateArgs { memory: Some("5\nM".into()), ..UpdateArgs::default() },
+                "--memory 5\\nM: not an amount of memory",
+            ),
+        ] {
+            assert_eq!(Changes::of(&args).err().unwrap().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_blamed_on_who_gave_it() {
+        let args = UpdateArgs { cpuset_cpus: Some("0".into()), ..UpdateArgs::default() };
+        let changes = Changes::of(&args).unwrap();
+        assert_eq!(changes.source(&args, "cpu.cpus"), "--cpuset-cpus");
+        assert_eq!(changes.source(&args, "cpu.mems"), "config.json");
+        assert_eq!(changes.source(&args, "cpu"), "update");
+        assert_eq!(changes.source(&args, "unified[\"cpu.x\"]"), "config.json");
     }
 
     #[test]
@@ -285,10 +333,10 @@ mod tests {
             pids_limit: Some("ignored".into()),
             ..UpdateArgs::default()
         };
-        assert_eq!(changes(&args).unwrap().memory.limit, Some(1 << 20));
+        assert_eq!(Changes::of(&args).unwrap().plan.memory.limit, Some(1 << 20));
         let args = UpdateArgs { resources: Some("/no/such".into()), ..UpdateArgs::default() };
         assert_eq!(
-            render_line(&changes(&args).unwrap_err()),
+            render_line(&Changes::of(&args).err().unwrap()),
             "cannot read /no/such (--resources): no such file or directory"
         );
     }

@@ -1,9 +1,11 @@
 //! Everything that is wrong with a file, collected and then reported at once.
 
-use crate::error::{Fault, Kind, Result};
+use crate::error::{Fault, Result};
+
+/// More than this many faults are counted, not listed: a person reads no further.
+const LISTED: usize = 100;
 
 struct Entry {
-    kind: Kind,
     field: String,
     what: String,
     hint: Option<String>,
@@ -16,13 +18,9 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    fn add(&mut self, kind: Kind, field: String, what: String, hint: Option<String>) {
-        self.entries.push(Entry { kind, field, what, hint });
-    }
-
     /// `field` says something that cannot be.
     pub fn bad(&mut self, field: impl Into<String>, what: impl Into<String>) {
-        self.add(Kind::BadInput, field.into(), what.into(), None);
+        self.entries.push(Entry { field: field.into(), what: what.into(), hint: None });
     }
 
     /// The same, with what the person can do about it.
@@ -32,12 +30,8 @@ impl Faults {
         what: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add(Kind::BadInput, field.into(), what.into(), Some(hint.into()));
-    }
-
-    /// `field` is right, but this version cannot do it.
-    pub fn unsupported(&mut self, field: impl Into<String>, what: impl Into<String>) {
-        self.add(Kind::Unsupported, field.into(), what.into(), None);
+        let hint = Some(hint.into());
+        self.entries.push(Entry { field: field.into(), what: what.into(), hint });
     }
 
     /// A fault when `text` holds a NUL byte, which no system call can take.
@@ -47,25 +41,34 @@ impl Faults {
         }
     }
 
-    /// One error that lists them all; `file` begins it. The kind is `Unsupported` only when
-    /// every fault is.
+    /// Calls each field what `name` says.
+    pub fn rename(&mut self, name: &dyn Fn(&str) -> String) {
+        for entry in &mut self.entries {
+            entry.field = name(&entry.field);
+        }
+    }
+
+    /// One error that lists them all; `file` begins it.
     pub fn into_result(self, file: &str) -> Result<()> {
         let Some(first) = self.entries.first() else { return Ok(()) };
         let message = if self.entries.len() == 1 {
             format!("{file}: {}", line(first))
         } else {
-            let lines: String = self.entries.iter().map(|e| format!("\n  {}", line(e))).collect();
-            format!("{file} has {} faults:{lines}", self.entries.len())
+            let listed = self.entries.iter().take(LISTED);
+            let lines: String = listed.map(|e| format!("\n  {}", line(e))).collect();
+            let more = match self.entries.len().saturating_sub(LISTED) {
+                0 => String::new(),
+                more => format!("\n  and {more} more"),
+            };
+            format!("{file} has {} faults:{lines}{more}", self.entries.len())
         };
-        let bad = self.entries.iter().any(|e| e.kind == Kind::BadInput);
-        let kind = if bad { Kind::BadInput } else { Kind::Unsupported };
         let mut hints: Vec<&str> = Vec::new();
         for hint in self.entries.iter().filter_map(|e| e.hint.as_deref()) {
             if !hints.contains(&hint) {
                 hints.push(hint);
             }
         }
-        let fault = Fault::new(kind, message);
+        let fault = Fault::bad_input(message);
         Err(if hints.is_empty() { fault } else { fault.hint(hints.join("; ")) }.into())
     }
 }
@@ -92,7 +95,7 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{kind, render};
+    use crate::error::render;
 
     #[test]
     fn one_and_several() {
@@ -100,20 +103,24 @@ mod tests {
         assert_eq!(printable("\u{1b}[2J\r\n\u{e4}"), "\\u{1b}[2J\\r\\n\u{e4}");
 
         let mut one = Faults::default();
-        one.unsupported("linux.intelRdt", "not supported yet");
+        one.bad("linux.intelRdt", "wrong");
         let error = one.into_result("config.json").unwrap_err();
-        assert_eq!(error.to_string(), "config.json: linux.intelRdt: not supported yet");
-        assert_eq!(kind(&error), Kind::Unsupported);
+        assert_eq!(error.to_string(), "config.json: linux.intelRdt: wrong");
+
+        let mut many = Faults::default();
+        (0..5_000).for_each(|i| many.bad(format!("f[{i}]"), "wrong"));
+        let text = many.into_result("x").unwrap_err().to_string();
+        assert!(text.starts_with("x has 5000 faults:\n  f[0]: wrong\n  f[1]"), "{text}");
+        assert!(text.ends_with("f[99]: wrong\n  and 4900 more"), "{text}");
 
         let mut three = Faults::default();
         three.bad_hint("a", "wrong", "do this");
-        three.unsupported("b", "not yet");
+        three.bad("b", "too long");
         three.bad_hint("c", "wrong too", "do this");
         let error = three.into_result("config.json").unwrap_err();
-        assert_eq!(kind(&error), Kind::BadInput);
         assert_eq!(
             render(&error),
-            "error: config.json has 3 faults:\n  a: wrong\n  b: not yet\n  c: wrong too\n  \
+            "error: config.json has 3 faults:\n  a: wrong\n  b: too long\n  c: wrong too\n  \
              hint: do this"
         );
     }

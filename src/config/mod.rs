@@ -4,6 +4,7 @@
 
 pub mod bundle;
 mod faults;
+pub mod idlist;
 pub mod idmap;
 pub mod process;
 mod repair;

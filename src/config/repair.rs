@@ -24,6 +24,7 @@ const SPEC_UNSET: &Fields = &[
     ("linux.namespaces.*", &["path"]),
     ("linux.netDevices.*", &["name"]),
     ("linux.intelRdt", &["closID", "l3CacheSchema", "memBwSchema"]),
+    ("linux.memoryPolicy", &["nodes"]),
     ("linux.seccomp", &["listenerPath", "listenerMetadata"]),
 ];
 
@@ -59,6 +60,7 @@ const SPEC_REQUIRED: &Fields = &[
     ("linux.seccomp", &["defaultAction"]),
     ("linux.seccomp.syscalls.*", &["names", "action"]),
     ("linux.seccomp.syscalls.*.args.*", &["index", "value", "op"]),
+    ("linux.memoryPolicy", &["mode"]),
     ("linux.personality", &["domain"]),
 ];
 
@@ -113,8 +115,10 @@ const SPEC_OBJECTS: &[&str] = &[
     "linux.personality",
 ];
 
-/// Sections for other systems; they say nothing to a runtime on Linux.
-const OTHER_PLATFORMS: [&str; 5] = ["freebsd", "solaris", "vm", "windows", "zos"];
+/// Sections for other systems, which say nothing to a runtime on Linux, and what only the crate
+/// has at the top: the spec wants unknown properties ignored.
+const IGNORED: [&str; 7] =
+    ["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
 
 /// A whole config.json.
 pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
@@ -126,7 +130,7 @@ pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
     });
     drop_nulls(value);
     if let Value::Object(spec) = value {
-        spec.retain(|section, _| !OTHER_PLATFORMS.contains(&section.as_str()));
+        spec.retain(|section, _| !IGNORED.contains(&section.as_str()));
     }
     objects(value, "", SPEC_OBJECTS, faults);
     unset(value, SPEC_UNSET);
@@ -163,7 +167,7 @@ pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faul
     // The spec's schema allows blanks, the crate's pattern does not.
     each(value, "", "execCPUAffinity.*", &mut |list, _| {
         if let Some(text) = list.as_str() {
-            *list = text.replace(' ', "").into();
+            *list = text.split(',').map(str::trim).collect::<Vec<_>>().join(",").into();
         }
     });
 }
@@ -417,8 +421,8 @@ mod tests {
 
     #[test]
     fn other_platforms_do_not_disturb() {
-        for platform in OTHER_PLATFORMS {
-            assert!(parse_spec(&format!(r#"{{"{platform}":5}}"#)).is_ok());
+        for section in IGNORED {
+            assert!(parse_spec(&format!(r#"{{"{section}":5}}"#)).is_ok());
         }
     }
 

@@ -2,6 +2,7 @@
 //! that adds to the list of faults; what the spec only discourages is a warning.
 
 mod linux;
+mod memory_policy;
 mod mounts;
 mod network;
 mod rdt;
@@ -18,7 +19,6 @@ use super::bundle::CONFIG;
 use super::faults::Faults;
 use crate::error::{Fault, Result};
 
-pub use linux::NOT_YET;
 pub use rdt::bad_mem_bw_schema;
 pub use sysctl::path as sysctl_path;
 
@@ -89,7 +89,7 @@ const CHECKS: &[Check] = &[
     linux::personality,
     network::devices,
     rdt::check,
-    linux::not_yet,
+    memory_policy::check,
 ];
 
 type Warning = fn(&Facts<'_>) -> Vec<String>;
@@ -141,11 +141,21 @@ pub fn process(process: &Process, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the limits of an `update`, which need not be complete; `file` begins the messages.
-pub fn resources(resources: &LinuxResources, file: &str) -> Result<()> {
+/// Checks the limits of an `update`, which need not be complete. `file` begins the messages;
+/// `name` says what the user calls a field.
+pub fn resources(
+    resources: &LinuxResources,
+    file: &str,
+    name: &dyn Fn(&str) -> String,
+) -> Result<()> {
     let mut faults = Faults::default();
     resources::check(resources, "", &mut faults);
-    faults.into_result(file)
+    faults.rename(name);
+    faults.into_result(file)?;
+    for warning in resources::warnings(resources, "") {
+        log::warn!("{file}: {warning}");
+    }
+    Ok(())
 }
 
 /// Checks a container id: one file name of letters, digits and `_ + - .`, as runc's.

@@ -9,15 +9,18 @@ use nix::sys::prctl;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, chroot, fchdir};
 
-use super::init::{self, join_cgroups};
+use super::init::{self, join_cgroups, reset_affinity, set_memory_policy};
 use super::namespaces;
-use super::parent::{Launched, kill_and_reap, listen, raise_hard_limits, send_listener, spawned};
+use super::parent::{
+    Launched, kill_and_reap, listen, raise_hard_limits, send_listener, set_oom_score, spawned,
+};
 use super::program::{Go, Program, become_program};
 use super::protocol::{Channel, Message, Tag};
 use crate::cgroups::Cgroup;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fault, Kind, Result};
+use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::namespaces::{NAMESPACES, Namespace, NamespacesPlan};
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{CpuAffinity, ProcessPlan};
 use crate::plan::seccomp::SeccompPlan;
 use crate::rdt::RdtGroup;
 use crate::rootfs::inside::RootDir;
@@ -41,6 +44,8 @@ pub struct Exec<'a> {
     pub seccomp: Option<&'a SeccompPlan>,
     /// personality(2) of the container.
     pub personality: Option<u32>,
+    /// set_mempolicy(2) of the container.
+    pub memory_policy: Option<&'a MemoryPolicy>,
     /// Its cgroups.
     pub cgroup: &'a Cgroup,
     /// Its groups in resctrl.
@@ -58,6 +63,11 @@ pub struct Exec<'a> {
 pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     let proc = Proc::open()?;
     raise_hard_limits(exec.process)?;
+    let affinity = exec.process.exec_affinity.as_ref();
+    if let Some(cpus) = affinity.and_then(|affinity| affinity.initial.as_deref()) {
+        // What we clone inherits it.
+        set_affinity(cpus, "initial")?;
+    }
     // Nobody in the container may look inside us (CVE-2016-9962).
     prctl::set_dumpable(false).context("cannot become undumpable")?;
     // In a mount namespace of the host or another container it has only a root of its own.
@@ -107,10 +117,13 @@ pub fn launch(exec: &Exec<'_>) -> Result<Launched> {
     }
 }
 
-fn set_oom_score(process: &ProcessPlan, pid: Pid) -> Result<()> {
-    let Some(score) = process.oom_score_adj else { return Ok(()) };
-    std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
-        .with_context(|| format!("cannot set process.oomScoreAdj to {score}"))
+fn set_affinity(cpus: &[u64], which: &str) -> Result<()> {
+    sys::set_cpu_affinity(cpus).map_err(|errno| {
+        let text = crate::error::errno_text(errno);
+        Fault::new(Kind::System, format!("cannot set process.execCPUAffinity.{which}: {text}"))
+            .hint("at least one of its CPUs must be online and in the cpuset")
+            .into()
+    })
 }
 
 fn pass_listener(
@@ -191,6 +204,12 @@ impl Joiner<'_> {
         let exec = self.exec;
         init::start_afresh(&self.channel)?;
         join_cgroups(&self.task_files)?;
+        match &exec.process.exec_affinity {
+            None => reset_affinity(),
+            Some(CpuAffinity { last: Some(cpus), .. }) => set_affinity(cpus, "final")?,
+            // The spec: left as the kernel made it with the change of the cgroup.
+            Some(_) => {}
+        }
         // It counts for the next execve(2), also of a child.
         lsm::apply(exec.process, proc)?;
         if !self.flags.is_empty() {
@@ -240,6 +259,9 @@ fn set_up(exec: &Exec<'_>, channel: &Channel) -> Result<RootDir> {
     }
     if let Some(personality) = exec.personality {
         sys::set_personality(personality).context("cannot set the personality")?;
+    }
+    if let Some(policy) = exec.memory_policy {
+        set_memory_policy(policy)?;
     }
     if exec.new_keyring {
         init::join_keyring(exec.id)?;

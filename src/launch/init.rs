@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sched::unshare;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::{prctl, signal::Signal};
@@ -12,9 +13,10 @@ use super::namespaces::{self, Join};
 use super::program::{Go, Program, become_program};
 use super::protocol::{Channel, Tag};
 use crate::console;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::hooks;
 use crate::plan::ContainerPlan;
+use crate::plan::memory_policy::MemoryPolicy;
 use crate::plan::mounts::{CgroupMount, InsidePath};
 use crate::plan::namespaces::Namespace;
 use crate::rootfs::inside::RootDir;
@@ -83,6 +85,7 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     }
     namespaces::join_all(init.joins)?;
     join_cgroups(&init.task_files)?;
+    reset_affinity();
     if plan.namespaces.makes(Namespace::Cgroup) {
         // Only now: its root is the cgroup that we are in.
         unshare(Namespace::Cgroup.flag()).context("cannot make a cgroup namespace")?;
@@ -121,6 +124,9 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     let root = mounted.finish(&plan.rootfs)?;
     if let Some(personality) = plan.personality {
         sys::set_personality(personality).context("cannot set config.json: linux.personality")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        set_memory_policy(policy)?;
     }
     if init.new_keyring {
         join_keyring(&plan.id)?;
@@ -190,6 +196,33 @@ pub(super) fn join_cgroups(task_files: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
+/// Every CPU of the cpuset: where the runtime itself was confined (taskset(1), CPUAffinity= of
+/// systemd) says nothing about the container. Linux before 6.2 did so with the change of cgroup.
+pub(super) fn reset_affinity() {
+    // More than CONFIG_NR_CPUS can be.
+    const EVERY_CPU: [u64; 128] = [u64::MAX; 128];
+    if let Err(errno) = sys::set_cpu_affinity(&EVERY_CPU) {
+        let text = crate::error::errno_text(errno);
+        log::warn!("the container keeps the runtime's CPU affinity: {text}");
+    }
+}
+
+/// Once the cpuset is set, which bounds the nodes; inherited over execve(2).
+pub(super) fn set_memory_policy(policy: &MemoryPolicy) -> Result<()> {
+    sys::set_memory_policy(policy.mode, &policy.nodes).map_err(|errno| {
+        let text = crate::error::errno_text(errno);
+        let what = format!("cannot set config.json: linux.memoryPolicy (set_mempolicy): {text}");
+        let hint = match errno {
+            Errno::ENOSYS => "this kernel has no NUMA (CONFIG_NUMA)",
+            _ => {
+                "its nodes must have memory and be in the cpuset; MPOL_PREFERRED_MANY needs Linux \
+                 5.15, MPOL_WEIGHTED_INTERLEAVE 6.9"
+            }
+        };
+        Fault::new(Kind::System, what).hint(hint).into()
+    })
+}
+
 fn name_host(plan: &ContainerPlan) -> Result<()> {
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy()))
@@ -220,7 +253,7 @@ pub(super) fn join_keyring(id: &str) -> Result<()> {
     match result {
         // A kernel without keyrings has none to leak; a filter of an outer container may also
         // refuse them.
-        Ok(()) | Err(nix::errno::Errno::ENOSYS) => Ok(()),
+        Ok(()) | Err(Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(Error::from(errno)
             .context("cannot make a session keyring (--no-new-keyring does without)")),
     }

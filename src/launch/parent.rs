@@ -123,9 +123,8 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
     if let Some(uid) = plan.cgroup_owner() {
         cgroup.delegate(uid)?;
     }
-    if let Some(score) = plan.process.as_ref().and_then(|process| process.oom_score_adj) {
-        std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
-            .with_context(|| format!("cannot set config.json: process.oomScoreAdj to {score}"))?;
+    if let Some(process) = &plan.process {
+        set_oom_score(process, pid)?;
     }
 
     let taken = undo.child.as_ref().map(|(_, pidfd)| pidfd.as_fd());
@@ -141,9 +140,11 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched> {
                 if let Some(devices) = &mut devices {
                     devices.move_into(namespaces::open_network(pid, &joins)?.as_fd())?;
                 }
-                let state = plan.state_json("creating", pid.as_raw());
-                hooks::run(&plan.hooks.prestart, &state)?;
-                hooks::run(&plan.hooks.create_runtime, &state)?;
+                // The deprecated hooks are told what they always were: up to version 1.0.1 of the
+                // spec they ran with `start`.
+                let state = |status| plan.state_json(status, pid.as_raw());
+                hooks::run(&plan.hooks.prestart, &state("created"))?;
+                hooks::run(&plan.hooks.create_runtime, &state("creating"))?;
                 channel.send(Tag::Proceed)
             }
             // #5
@@ -367,6 +368,13 @@ pub(super) fn raise_hard_limits(process: &ProcessPlan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// By us: in a user namespace the process itself may not lower it.
+pub(super) fn set_oom_score(process: &ProcessPlan, pid: Pid) -> Result<()> {
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+        .with_context(|| format!("cannot set process.oomScoreAdj to {score}"))
 }
 
 /// Kills init and removes its groups unless the launch succeeded.

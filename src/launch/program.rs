@@ -7,9 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{SFlag, fstat, stat};
-use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown};
+use nix::unistd::{AccessFlags, Gid, Uid, access, faccessat, fchown};
 
 use super::protocol::{Channel, Tag};
 use crate::error::{Context, Error, Fault, Kind, Result};
@@ -38,7 +39,7 @@ pub enum Go {
 
 /// What [`become_program`] needs.
 pub struct Program<'a> {
-    /// The program; `None` waits, and then fails.
+    /// The program; `None` only waits.
     pub process: Option<&'a ProcessPlan>,
     /// Its filter.
     pub seccomp: Option<&'a SeccompPlan>,
@@ -134,10 +135,7 @@ fn wait_and_exec(
     if let Go::Gate(gate) = &program.go {
         gate.wait()?;
     }
-    let (process, env, path) = executable.ok_or_else(|| {
-        Fault::bad_input("config.json: process: missing, so there is nothing to start")
-            .hint("a container without process can only be created and deleted")
-    })?;
+    let (process, env, path) = executable.context("config.json: process: missing")?;
     let (hooks, state) = &program.start_hooks;
     hooks::run(hooks, state)?;
     if !hooks.is_empty() {
@@ -171,6 +169,10 @@ fn give_stdio(uid: u32) {
 /// Podman's exec writes `HOME=` for a user whom passwd does not name.
 fn environment(root: &RootDir, process: &ProcessPlan) -> Result<Vec<CString>> {
     let mut env = process.env.clone();
+    if process.listens {
+        env.retain(|entry| !entry.as_bytes().starts_with(b"LISTEN_PID="));
+        env.push(CString::new(format!("LISTEN_PID={}", nix::unistd::getpid()))?);
+    }
     env.retain(|entry| entry.as_bytes() != b"HOME=");
     if !env.iter().any(|entry| entry.as_bytes().starts_with(b"HOME=")) {
         let home = root
@@ -237,8 +239,15 @@ fn executable(path: &Path) -> Result<()> {
     if kind == SFlag::S_IFDIR {
         return Err(Error::from(Errno::EACCES).context("is a directory"));
     }
-    faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, nix::fcntl::AtFlags::AT_EACCESS)?;
-    Ok(())
+    match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+        // A seccomp filter from before faccessat2(2), Linux 5.8. Of access(2), which asks the same
+        // for whoever is not root, only the kernel's own answer counts: execve(2) has the last word.
+        Err(Errno::EPERM) => match access(path, AccessFlags::X_OK) {
+            Err(Errno::EACCES) => Err(Errno::EACCES.into()),
+            _ => Ok(()),
+        },
+        asked => Ok(asked?),
+    }
 }
 
 fn explain_exec(path: &CStr, errno: Errno) -> Error {

@@ -52,30 +52,27 @@ impl ProcessPlan {
             plan.cwd = c_string(cwd, "--cwd")?;
         }
         for entry in flags.env {
-            let name = match entry.split_once('=') {
-                Some((name, _)) if !name.is_empty() => name,
-                _ => {
-                    let text = format!("--env {entry:?}: not of the form NAME=value");
-                    return Err(Fault::bad_input(text).into());
-                }
-            };
-            // The last one wins, and getenv(3) finds the first.
-            plan.env.retain(|old| {
-                old.to_bytes().split(|byte| *byte == b'=').next() != Some(name.as_bytes())
-            });
-            plan.env.push(c_string(entry, "--env")?);
+            if entry.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+                let text = format!("--env {entry:?}: not of the form NAME=value");
+                return Err(Fault::bad_input(text).into());
+            }
+            plan.set_env(entry)?;
         }
         if let Some(user) = flags.user {
             let (uid, gid) = parse_user(user)?;
             plan.user.uid = uid;
             plan.user.gid = gid.unwrap_or(plan.user.gid);
         }
+        if flags.additional_gids.contains(&u32::MAX) {
+            let text = "--additional-gids: 4294967295 (-1) is not an id";
+            return Err(Fault::bad_input(text).into());
+        }
         plan.user.additional_gids.extend_from_slice(flags.additional_gids);
         if let Some(label) = flags.process_label {
-            plan.selinux_label = Some(label.to_owned());
+            plan.selinux_label = Some(one_line(label, "--process-label")?);
         }
         if let Some(profile) = flags.apparmor {
-            plan.apparmor_profile = Some(profile.to_owned());
+            plan.apparmor_profile = Some(one_line(profile, "--apparmor")?);
         }
         plan.no_new_privileges = flags.no_new_privs.unwrap_or(plan.no_new_privileges);
         for name in flags.caps {
@@ -108,8 +105,17 @@ impl ProcessPlan {
             selinux_label: given.selinux_label.or_else(|| container.selinux_label.clone()),
             scheduler: given.scheduler.or(container.scheduler),
             io_priority: given.io_priority.or(container.io_priority),
+            exec_affinity: given.exec_affinity.or_else(|| container.exec_affinity.clone()),
             ..given
         })
+    }
+}
+
+/// A label, which is written to one line of a file in /proc.
+fn one_line(label: &str, flag: &str) -> Result<String> {
+    match label.contains(['\0', '\n']) {
+        false => Ok(label.to_owned()),
+        true => Err(Fault::bad_input(format!("{flag}: holds a NUL byte or a line break")).into()),
     }
 }
 
@@ -191,6 +197,28 @@ mod tests {
         assert_eq!(plan.user.uid, 3);
         // A plain boolean in the spec: absent is false.
         assert!(!plan.no_new_privileges);
+    }
+
+    #[test]
+    fn flags_that_no_kernel_takes() {
+        let container = plan(r#"{"user":{},"cwd":"/","args":["x"]}"#);
+        let text = |flags: ExecFlags<'_>| {
+            ProcessPlan::from_flags(&container, &flags).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(ExecFlags { additional_gids: &[5, u32::MAX], ..ExecFlags::default() }),
+            "--additional-gids: 4294967295 (-1) is not an id"
+        );
+        for label in ["a\nb", "a\0"] {
+            assert_eq!(
+                text(ExecFlags { process_label: Some(label), ..ExecFlags::default() }),
+                "--process-label: holds a NUL byte or a line break"
+            );
+            assert_eq!(
+                text(ExecFlags { apparmor: Some(label), ..ExecFlags::default() }),
+                "--apparmor: holds a NUL byte or a line break"
+            );
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The plan: everything that will be done, as data, with every default resolved. The parent and
 //! the child only execute it. A plan never resolves a path inside the root filesystem.
 
+pub mod annotations;
 pub mod exec;
 pub mod hooks;
+pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
@@ -21,6 +23,7 @@ use crate::config::validate::sysctl_path;
 use crate::error::Result;
 use crate::sys::mount::attr;
 use hooks::HooksPlan;
+use memory_policy::MemoryPolicy;
 use mounts::{MountKind, RootfsPlan};
 use namespaces::NamespacesPlan;
 use network::NetDevice;
@@ -69,6 +72,8 @@ pub struct ContainerPlan {
     pub sysctls: Vec<(String, String)>,
     /// For personality(2).
     pub personality: Option<u32>,
+    /// For set_mempolicy(2).
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 impl ContainerPlan {
@@ -95,7 +100,11 @@ impl ContainerPlan {
             net_devices: NetDevice::list(linux),
             rdt: RdtPlan::build(linux),
             process: match spec.process() {
-                Some(process) => Some(ProcessPlan::build(process, "config.json: process")?),
+                Some(process) => {
+                    let mut process = ProcessPlan::build(process, "config.json: process")?;
+                    annotations::apply(spec.annotations().as_ref(), &mut process);
+                    Some(process)
+                }
                 None => None,
             },
             seccomp: match linux.and_then(|l| l.seccomp().as_ref()) {
@@ -110,26 +119,37 @@ impl ContainerPlan {
             domainname: name(spec.domainname(), "config.json: domainname")?,
             sysctls,
             personality: personality(linux),
+            memory_policy: MemoryPolicy::build(linux),
         })
     }
 
     /// Whether init stops after mounting: for hooks of the runtime's namespaces, for network
-    /// devices, or because the host sees its mounts.
+    /// devices, because the host sees its mounts, or because limits must be in force first: the
+    /// cpuset bounds a memory policy, cpu.rt_runtime_us a scheduling policy.
     pub fn reports_mounts(&self) -> bool {
         !self.hooks.prestart.is_empty()
             || !self.hooks.create_runtime.is_empty()
             || !self.net_devices.is_empty()
             || !self.namespaces.has(namespaces::Namespace::Mount)
+            || self.memory_policy.is_some()
+            || self.process.as_ref().is_some_and(|process| process.scheduler.is_some())
     }
 
     /// The host's user id that shall own the container's cgroup: with a cgroup namespace of its
-    /// own and a writable mount of it (spec config-linux.md "Cgroup ownership").
+    /// own and a writable mount of it at the usual place (spec config-linux.md "Cgroup
+    /// ownership"). Nobody's where a joined user namespace has the mapping.
     pub fn cgroup_owner(&self) -> Option<u32> {
         use namespaces::Namespace;
-        let writable = self.rootfs.mounts.iter().any(|mount| {
-            matches!(mount.kind, MountKind::Cgroup(_)) && mount.attributes.set & attr::RDONLY == 0
+        let writable = self.rootfs.mounts.iter().any(|mount| match &mount.kind {
+            MountKind::Cgroup(system) | MountKind::Filesystem(system) => {
+                system.source.as_deref() == Some(c"cgroup")
+                    && mount.destination.as_str() == "sys/fs/cgroup"
+                    && mount.attributes.set & attr::RDONLY == 0
+            }
+            MountKind::Bind { .. } => false,
         });
-        if !writable || !self.namespaces.makes(Namespace::Cgroup) {
+        let known = writable && self.namespaces.makes(Namespace::Cgroup);
+        if !known || self.namespaces.joins(Namespace::User) {
             return None;
         }
         let uid = self.process.as_ref().map_or(0, |process| process.user.uid);

@@ -97,6 +97,8 @@ pub struct CgroupMount {
     pub name: PathBuf,
     /// Options of the file system: "cpu,cpuacct", "none,name=systemd", "" for v2.
     pub options: String,
+    /// Where the host has it.
+    pub mountpoint: PathBuf,
     /// The container's own directory on the host.
     pub host_dir: PathBuf,
     /// True for the v2 hierarchy.
@@ -232,6 +234,18 @@ impl RootfsPlan {
             .and_then(|linux| linux.mount_label().clone())
             .filter(|label| !label.is_empty() && selinux_enabled());
         Self::build_labelled(spec, bundle, no_pivot, label)
+    }
+
+    /// Adds a bind mount of the runtime's own after those of config.json, read-only.
+    pub fn add_bind(&mut self, source: &Path, destination: &str) -> Result<()> {
+        let mut mount = Mount::default();
+        mount.set_destination(destination.into());
+        mount.set_source(Some(source.into()));
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        mount.set_options(Some(options.map(String::from).to_vec()));
+        let none = NamespacesPlan::build(None);
+        self.mounts.push(step(self.mounts.len(), &mount, Path::new("/"), None, &none, None)?);
+        Ok(())
     }
 
     fn build_labelled(
@@ -428,7 +442,9 @@ fn filesystem(
     field: &dyn Fn(&str) -> String,
 ) -> Result<Filesystem> {
     let mut data = options.data.clone();
-    if let Some(label) = label.filter(|_| !matches!(fs_type, "proc" | "sysfs" | "mqueue")) {
+    // These have labels of their own, and one superblock for all mounts, which takes no other.
+    let own_labels = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+    if let Some(label) = label.filter(|_| !own_labels.contains(&fs_type)) {
         data.push(format!("context=\"{label}\""));
     }
     let readonly = options.attributes.set & attr::RDONLY != 0 && !readonly_late;

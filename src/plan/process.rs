@@ -5,6 +5,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process};
 
+use crate::config::idlist;
 use crate::error::{Context, Fault, Result};
 use crate::sys::process::SchedAttr;
 
@@ -32,6 +33,8 @@ pub struct UserPlan {
     pub gid: u32,
     /// Supplementary groups; set even when empty (CVE-2022-36109).
     pub additional_gids: Vec<u32>,
+    /// The caller's stay instead, by an annotation: an unprivileged one could not set them again.
+    pub keep_groups: bool,
     /// File mode creation mask; `None` keeps 0022.
     pub umask: Option<u32>,
 }
@@ -56,6 +59,15 @@ pub struct IoPriority {
     pub class: u16,
     /// 0 (highest) to 7.
     pub level: u16,
+}
+
+/// `execCPUAffinity`: CPUs for sched_setaffinity(2), bit N for CPU N.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuAffinity {
+    /// Those of the runtime, before the process enters the container's cgroups.
+    pub initial: Option<Vec<u64>>,
+    /// Those of the process, once it is there; `None` leaves it to the kernel.
+    pub last: Option<Vec<u64>>,
 }
 
 /// Everything about one process in a container.
@@ -89,6 +101,10 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// See [`IoPriority`].
     pub io_priority: Option<IoPriority>,
+    /// It gets descriptors by sd_listen_fds(3): LISTEN_PID is its own id, once it has one.
+    pub listens: bool,
+    /// See [`CpuAffinity`]; of `exec` only.
+    pub exec_affinity: Option<CpuAffinity>,
 }
 
 /// RLIMIT_* by the name of config.json.
@@ -141,6 +157,19 @@ impl CapsPlan {
 }
 
 impl ProcessPlan {
+    /// Sets a variable, NAME=value, in place of one of the same name: getenv(3) finds the first.
+    pub fn set_env(&mut self, entry: &str) -> Result<()> {
+        let name = entry.split('=').next().unwrap_or_default();
+        self.env.retain(|old| !is_variable(old, name));
+        self.env.push(c_string(entry, name)?);
+        Ok(())
+    }
+
+    /// Whether the environment has it.
+    pub fn has_env(&self, name: &str) -> bool {
+        self.env.iter().any(|entry| is_variable(entry, name))
+    }
+
     /// Reads a checked `process`; `file` ("config.json: process") begins the messages.
     pub fn build(process: &Process, file: &str) -> Result<Self> {
         let strings = |list: &Option<Vec<String>>, name: &str| -> Result<Vec<CString>> {
@@ -165,6 +194,7 @@ impl ProcessPlan {
                 uid: user.uid(),
                 gid: user.gid(),
                 additional_gids: user.additional_gids().clone().unwrap_or_default(),
+                keep_groups: false,
                 umask: user.umask(),
             },
             caps: CapsPlan::build(process.capabilities().as_ref()),
@@ -175,8 +205,14 @@ impl ProcessPlan {
             selinux_label: process.selinux_label().clone().filter(|l| !l.is_empty()),
             scheduler: process.scheduler().as_ref().map(scheduler),
             io_priority: process.io_priority().as_ref().map(io_priority),
+            listens: false,
+            exec_affinity: exec_affinity(process),
         })
     }
+}
+
+fn is_variable(entry: &CString, name: &str) -> bool {
+    entry.as_bytes().split(|byte| *byte == b'=').next() == Some(name.as_bytes())
 }
 
 fn rlimits(process: &Process) -> Vec<Rlimit> {
@@ -190,6 +226,14 @@ fn rlimits(process: &Process) -> Vec<Rlimit> {
             Some(Rlimit { resource: *resource, name, soft: limit.soft(), hard: limit.hard() })
         })
         .collect()
+}
+
+fn exec_affinity(process: &Process) -> Option<CpuAffinity> {
+    let given = process.exec_cpu_affinity().as_ref()?;
+    let cpus = |list: &Option<String>| list.as_deref().and_then(idlist::bits);
+    let affinity =
+        CpuAffinity { initial: cpus(given.initial()), last: cpus(given.cpu_affinity_final()) };
+    (affinity.initial.is_some() || affinity.last.is_some()).then_some(affinity)
 }
 
 fn io_priority(priority: &oci_spec::runtime::LinuxIOPriority) -> IoPriority {
@@ -235,5 +279,8 @@ fn scheduler(scheduler: &oci_spec::runtime::Scheduler) -> SchedAttr {
         runtime: scheduler.runtime().unwrap_or(0),
         deadline: scheduler.deadline().unwrap_or(0),
         period: scheduler.period().unwrap_or(0),
+        // The spec has no values for these.
+        util_min: 0,
+        util_max: 0,
     }
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::masks::empty_dir;
+use super::masks::{empty_dir, label_setting};
 use super::mount::{
     Site, c_path, clone_host, errno, new_filesystem, set_attributes, set_propagation, target,
 };
@@ -58,8 +58,9 @@ fn mount_v1(
     cgroups: &[CgroupMount],
     target: BorrowedFd<'_>,
 ) -> Result<()> {
-    let mode = vec![setting("mode=755", "cgroup")?];
-    let base = new_filesystem(&plain("tmpfs", "tmpfs", mode)?, FLAGS, None)?;
+    let mut settings = vec![setting("mode=755", "cgroup")?];
+    settings.extend(label_setting(plan.mount_label.as_deref())?);
+    let base = new_filesystem(&plain("tmpfs", "tmpfs", settings)?, FLAGS, None)?;
     propagate(base.as_fd(), step)?;
     site.attach(base.as_fd(), target)?;
     for cgroup in cgroups.iter().filter(|cgroup| !cgroup.is_v2) {
@@ -114,13 +115,16 @@ fn mount_v2(
     target: BorrowedFd<'_>,
 ) -> Result<()> {
     let fs = Filesystem { fs_type: CString::from(c"cgroup2"), ..fs.clone() };
-    let tree = match new_filesystem(&fs, step.attributes.set, None) {
-        Ok(tree) => tree,
-        // A user namespace without a cgroup namespace may not mount it, but show it.
-        Err(error) if matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
-            bound_v2(step, plan, v2)?
+    // There is one v2 file system: mounted anew outside of a cgroup namespace, it would lose the
+    // host's options (nsdelegate, memory_recursiveprot) for the host as well.
+    let made = plan.cgroup_namespace.then(|| new_filesystem(&fs, step.attributes.set, None));
+    let tree = match made {
+        Some(Ok(tree)) => tree,
+        Some(Err(error)) if !matches!(errno(&error), Some(Errno::EPERM | Errno::EBUSY)) => {
+            return Err(error);
         }
-        Err(error) => return Err(error),
+        // What may not be mounted may be shown.
+        Some(Err(_)) | None => bound_v2(step, plan, v2)?,
     };
     propagate(tree.as_fd(), step)?;
     site.attach(tree.as_fd(), target)
@@ -128,8 +132,7 @@ fn mount_v2(
 
 fn bound_v2(step: &MountStep, plan: &RootfsPlan, v2: &CgroupMount) -> Result<OwnedFd> {
     // Without a cgroup namespace /proc/self/cgroup names paths from the top.
-    let source =
-        if plan.cgroup_namespace { v2.host_dir.as_path() } else { Path::new("/sys/fs/cgroup") };
+    let source = if plan.cgroup_namespace { &v2.host_dir } else { &v2.mountpoint };
     match clone_host(&c_path(source)?, true, plan.propagation) {
         Ok(tree) => {
             set_attributes(tree.as_fd(), step.attributes, false)?;

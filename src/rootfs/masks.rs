@@ -23,9 +23,7 @@ pub fn empty_dir(mount_label: Option<&str>) -> Result<OwnedFd> {
     for option in ["nr_blocks=1", "nr_inodes=1"] {
         settings.push(setting(option, "tmpfs")?);
     }
-    if let Some(label) = mount_label {
-        settings.push(setting(&format!("context={label}"), "linux.mountLabel")?);
-    }
+    settings.extend(label_setting(mount_label)?);
     let fs = Filesystem {
         fs_type: CString::from(c"tmpfs"),
         source: Some(CString::from(c"tmpfs")),
@@ -36,6 +34,12 @@ pub fn empty_dir(mount_label: Option<&str>) -> Result<OwnedFd> {
         label: None,
     };
     new_filesystem(&fs, attr::RDONLY, None)
+}
+
+/// The option that gives all files of a new mount the label.
+pub fn label_setting(mount_label: Option<&str>) -> Result<Option<Setting>> {
+    let option = mount_label.map(|label| format!("context={label}"));
+    option.map(|option| setting(&option, "config.json: linux.mountLabel")).transpose()
 }
 
 fn open(root: &RootDir, path: &InsidePath) -> Result<Option<OwnedFd>> {

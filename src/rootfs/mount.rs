@@ -168,6 +168,15 @@ impl HostPath<'_> {
     }
 }
 
+/// Whether the child copies the host's mounts where it can. The kernel lists mounts in the order in
+/// which they were made, not attached, and readers of mountinfo take the last one at a path for the
+/// uppermost. A joined mount namespace need not have the path, and only the parent's copies still
+/// share mounts with the host.
+fn child_copies(plan: &RootfsPlan) -> bool {
+    let shared = plan.propagation.is_some_and(|p| p.kind == MsFlags::MS_SHARED);
+    plan.private_mounts && !plan.joined_mounts && !shared
+}
+
 /// What is mounted from the host, as far as the parent could prepare it.
 #[derive(Debug)]
 pub enum Source {
@@ -175,7 +184,8 @@ pub enum Source {
     Mount(OwnedFd),
     /// A finished mount whose like no user namespace can make: its ids are mapped.
     IdMapped(OwnedFd),
-    /// Only the child has the right to copy mounts (rootless).
+    /// Only looked at: the child makes the copy, in the order of the mounts or because it alone
+    /// has the right to (rootless).
     ForChild,
     /// What a symbolic link holds that is to be made again inside.
     Link(OsString),
@@ -188,6 +198,10 @@ impl Source {
         plan: &RootfsPlan,
         finish: impl Fn(BorrowedFd<'_>) -> Result<()>,
     ) -> Result<Self> {
+        if !plan.user_namespace && child_copies(plan) {
+            source.open()?;
+            return Ok(Source::ForChild);
+        }
         match source.clone(plan.propagation) {
             Ok(tree) => {
                 finish(tree.as_fd())?;

@@ -28,10 +28,10 @@ fn names(mask: u64) -> String {
     (0..64).filter(|bit| mask & 1 << bit != 0).map(name).collect::<Vec<_>>().join(" ")
 }
 
-/// Narrows the plan to what can be granted; the parent calls it before the clone. With a new
-/// user namespace everything that the kernel knows is granted inside.
-pub fn narrow(plan: &CapsPlan, new_user_namespace: bool) -> Result<CapsPlan> {
-    let grantable = if new_user_namespace {
+/// Narrows the plan to what can be granted; the parent calls it before the clone. With a
+/// user namespace of its own everything that the kernel knows is granted inside.
+pub fn narrow(plan: &CapsPlan, own_user_namespace: bool) -> Result<CapsPlan> {
+    let grantable = if own_user_namespace {
         known()
     } else {
         available() & sys::permitted_capabilities().context("cannot read our capabilities")?
@@ -42,7 +42,8 @@ pub fn narrow(plan: &CapsPlan, new_user_namespace: bool) -> Result<CapsPlan> {
         log::warn!("ignoring capabilities that cannot be granted here: {}", names(missing));
     }
     let permitted = plan.permitted & grantable;
-    let inheritable = plan.inheritable & grantable;
+    // capset(2) refuses more: what is not bounding goes first.
+    let inheritable = plan.inheritable & plan.bounding & grantable;
     let dropped = plan.ambient & grantable & !(permitted & inheritable);
     if dropped != 0 {
         // Not worth a warning: the default config of runc 1.1 has such ones.

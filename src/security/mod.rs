@@ -43,8 +43,12 @@ pub fn apply<T>(
             .with_context(|| format!("cannot set {}", limit.name))?;
     }
 
+    // As root: a directory may be closed to the user and still be asked for. Before any filter,
+    // which may refuse getcwd(2).
+    let entered = change_directory(process).is_ok();
+
     if process.no_new_privileges {
-        become_user(process)?;
+        become_user(process, entered)?;
         let found = find()?;
         // No exec lies between, so its place matters only to seccomp(2), which demands it or
         // CAP_SYS_ADMIN.
@@ -56,26 +60,24 @@ pub fn apply<T>(
         // Without no_new_privs the filter needs CAP_SYS_ADMIN: before the capabilities go. It
         // must therefore allow what follows.
         load_filter(seccomp, listener)?;
-        become_user(process)?;
+        become_user(process, entered)?;
         find()
     }
 }
 
-/// From root with all capabilities to the plan's user with the plan's.
-fn become_user(process: &ProcessPlan) -> Result<()> {
+/// From root with all capabilities to the plan's user with the plan's; `entered` says whether the
+/// working directory has been.
+fn become_user(process: &ProcessPlan, entered: bool) -> Result<()> {
     // Needs CAP_SETPCAP, and must not wait until after setuid(2) took it.
     caps::limit_bounding(&process.caps)?;
-    // As root first: a directory may be closed to the user and still be asked for.
-    let entered = change_directory(process);
     // Otherwise setresuid(2) to another than 0 would clear the permitted set, too.
     prctl::set_keepcaps(true).context("cannot keep capabilities over setuid")?;
     set_user(&process.user)?;
     prctl::set_keepcaps(false).context("cannot reset keepcaps")?;
     // As the user: network file systems may let only the owner in.
-    if entered.is_err() {
+    if !entered {
         change_directory(process)?;
     }
-    verify_directory(process)?;
     umask(Mode::from_bits_truncate(process.user.umask.unwrap_or(DEFAULT_UMASK)));
     // Last: it takes the capabilities that all of the above needed.
     caps::apply(&process.caps)
@@ -84,8 +86,10 @@ fn become_user(process: &ProcessPlan) -> Result<()> {
 /// Groups before the user, while CAP_SETGID is there; supplementary ones even when none are
 /// given, or the caller's would stay (CVE-2022-36109).
 fn set_user(user: &UserPlan) -> Result<()> {
-    let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).map_err(|errno| unmapped(errno, "additional gids"))?;
+    if !user.keep_groups {
+        let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        setgroups(&groups).map_err(|errno| unmapped(errno, "additional gids"))?;
+    }
     let gid = Gid::from_raw(user.gid);
     setresgid(gid, gid, gid).map_err(|errno| unmapped(errno, &format!("gid {gid}")))?;
     let uid = Uid::from_raw(user.uid);
@@ -104,7 +108,8 @@ fn unmapped(errno: Errno, what: &str) -> anyhow::Error {
 
 fn change_directory(process: &ProcessPlan) -> Result<()> {
     chdir(process.cwd.as_c_str())
-        .with_context(|| format!("cannot change to process.cwd {:?}", process.cwd))
+        .with_context(|| format!("cannot change to process.cwd {:?}", process.cwd))?;
+    verify_directory(process)
 }
 
 /// The kernel itself says whether the directory is inside the root (CVE-2024-21626): outside, a

@@ -22,6 +22,7 @@ pub(crate) fn sample(id: &str) -> State {
         host_mounts: Vec::new(),
         hooks: HooksPlan::default(),
         new_keyring: true,
+        has_process: true,
     }
 }
 

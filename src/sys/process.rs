@@ -285,6 +285,9 @@ pub struct SchedAttr {
     pub runtime: u64,
     pub deadline: u64,
     pub period: u64,
+    /// Read with SCHED_FLAG_UTIL_CLAMP_MIN, which needs this larger structure.
+    pub util_min: u32,
+    pub util_max: u32,
 }
 
 /// sched_setattr(2) of this process; `size` is filled in.
@@ -292,6 +295,24 @@ pub fn sched_setattr(mut attr: SchedAttr) -> Sys<()> {
     attr.size = size_of::<SchedAttr>() as u32;
     // SAFETY: attr says its own size.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
+}
+
+/// sched_setaffinity(2) of this process; bit N of `cpus` is CPU N. The kernel leaves out what it
+/// does not have.
+pub fn set_cpu_affinity(cpus: &[u64]) -> Sys<()> {
+    // SAFETY: pointer and length describe the mask.
+    check(unsafe {
+        libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr())
+    })
+    .map(drop)
+}
+
+/// set_mempolicy(2) of this process; bit N of `nodes` is node N.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Sys<()> {
+    // The kernel subtracts one from the number of bits.
+    let bits = size_of_val(nodes) * 8 + 1;
+    // SAFETY: pointer and number of bits describe the mask.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
 }
 
 /// Default dispositions for every signal and an empty mask: what a program may expect.

@@ -3,11 +3,13 @@
 mod v1;
 mod v2;
 
+use std::fmt;
+
 use nix::errno::Errno;
 
 use super::dir::Dir;
 use super::{Cgroup, device_filter, make};
-use crate::error::{Context, Error, Fault, Kind, Result};
+use crate::error::{Context, Error, Fault, Kind, Result, errno_text};
 use crate::plan::resources::{BlockIoPlan, CpuPlan, MemoryPlan, NetworkPlan, ResourcesPlan};
 
 /// When limits are set.
@@ -32,7 +34,8 @@ pub(super) fn apply(cgroup: &Cgroup, plan: &ResourcesPlan, moment: Moment) -> Re
         }
     }
     if cpuset != CpuPlan::default() {
-        let dir = home(cgroup, "cpuset", "cpu.cpus and mems")?.dir();
+        let field = if cpuset.cpus.is_some() { "cpu.cpus" } else { "cpu.mems" };
+        let dir = home(cgroup, "cpuset", field)?.dir();
         for (file, value, field) in
             [("cpuset.cpus", cpuset.cpus, "cpu.cpus"), ("cpuset.mems", cpuset.mems, "cpu.mems")]
         {
@@ -49,7 +52,7 @@ pub(super) fn apply(cgroup: &Cgroup, plan: &ResourcesPlan, moment: Moment) -> Re
             1.. => limit.to_string(),
             _ => "max".to_owned(),
         };
-        set(home(cgroup, "pids", "pids")?.dir(), "pids.max", value, "pids.limit")?;
+        set(home(cgroup, "pids", "pids.limit")?.dir(), "pids.max", value, "pids.limit")?;
     }
     if plan.block_io != BlockIoPlan::default() {
         match home(cgroup, "blkio", "blockIO")? {
@@ -119,17 +122,23 @@ fn home<'a>(cgroup: &'a Cgroup, controller: &str, field: &str) -> Result<Home<'a
 }
 
 fn missing(cgroup: &Cgroup, controller: &str, field: &str) -> Error {
-    let why = match cgroup.v2() {
-        Some(dir) if cgroup.groups.len() == 1 => {
-            format!("is not in {}/cgroup.controllers", dir.path.display())
+    let refusal = cgroup.v2_group().and_then(|g| make::refusal(g, controller));
+    let (why, hint) = match (refusal, cgroup.v2()) {
+        (Some((above, errno)), _) => (
+            format!("cannot be switched on in {}: {}", above.display(), errno_text(errno)),
+            (errno == Errno::EBUSY).then_some(
+                "a cgroup that holds processes gives no controllers to those below (cgroups(7)): \
+                 choose another linux.cgroupsPath",
+            ),
+        ),
+        (None, Some(dir)) if cgroup.groups.len() == 1 => {
+            (format!("is not in {}/cgroup.controllers", dir.path.display()), None)
         }
-        _ => "is not mounted".to_owned(),
+        _ => ("is not mounted".to_owned(), None),
     };
-    Fault::new(
-        Kind::Unsupported,
-        format!("config.json: linux.resources.{field}: the {controller} controller {why}"),
-    )
-    .into()
+    let fault = Fault::new(Kind::Unsupported, format!("the {controller} controller {why}"));
+    let fault = hint.into_iter().fold(fault, Fault::hint);
+    Error::from(fault).context(Field::new(field))
 }
 
 /// True when the v2 group has the controller. On hybrid machines controllers of the v2 tree are
@@ -159,47 +168,70 @@ fn v2_has(cgroup: &Cgroup, controller: &str) -> Result<bool> {
     Ok(has(&read()?))
 }
 
-/// A value for a file, and the field of config.json that it comes from.
-struct Setting {
-    file: String,
-    value: String,
-    field: &'static str,
+/// The field of a limit that could not be set: the context of every error of [`apply`].
+#[derive(Debug)]
+pub struct Field(pub String);
+
+impl Field {
+    fn new(name: &str) -> Self {
+        Field(name.to_owned())
+    }
 }
 
-impl Setting {
-    fn new(file: impl Into<String>, value: impl ToString, field: &'static str) -> Self {
-        Setting { file: file.into(), value: value.to_string(), field }
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "linux.resources.{}", self.0)
     }
+}
 
-    fn describe(&self, dir: &Dir) -> String {
-        format!(
-            "cannot write \"{}\" to {}/{} (config.json: linux.resources.{})",
-            self.value.escape_debug(),
-            dir.path.display(),
-            self.file,
-            self.field
-        )
+/// A value for a file, and the field of `linux.resources` that it comes from.
+struct Setting<'a> {
+    file: String,
+    value: String,
+    field: &'a str,
+}
+
+impl<'a> Setting<'a> {
+    fn new(file: impl Into<String>, value: impl ToString, field: &'a str) -> Self {
+        Setting { file: file.into(), value: value.to_string(), field }
     }
 
     fn write(&self, dir: &Dir) -> nix::Result<()> {
         dir.write(&self.file, &self.value)
     }
+
+    /// The error for what [`write`](Setting::write) said.
+    fn refused(&self, dir: &Dir, errno: Errno) -> Error {
+        let file = format!("{}/{}", dir.path.display(), self.file);
+        let error = match errno {
+            Errno::ENOENT => {
+                let text = format!("this kernel has no {file}");
+                Fault::new(Kind::Unsupported, text).into()
+            }
+            _ => {
+                let mut text = format!("cannot write \"{}\" to {file}", self.value.escape_debug());
+                // v1's memory, which cannot shrink that far.
+                if errno == Errno::EBUSY
+                    && let Ok(used) = dir.read("memory.usage_in_bytes")
+                {
+                    text.push_str(&format!(": {} bytes are in use", used.trim()));
+                }
+                Error::from(errno).context(text)
+            }
+        };
+        error.context(Field::new(self.field))
+    }
 }
 
-fn set(
-    dir: &Dir,
-    file: impl Into<String>,
-    value: impl ToString,
-    field: &'static str,
-) -> Result<()> {
+fn set(dir: &Dir, file: impl Into<String>, value: impl ToString, field: &str) -> Result<()> {
     let setting = Setting::new(file, value, field);
-    setting.write(dir).with_context(|| setting.describe(dir))
+    setting.write(dir).map_err(|errno| setting.refused(dir, errno))
 }
 
 /// Settings that the kernel checks against each other (quota and period, memory with and without
 /// swap): whether the first or the second must go first depends on the old values. What is
 /// refused as invalid is tried again once another of them was accepted.
-fn set_related(dir: &Dir, settings: Vec<Setting>) -> Result<()> {
+fn set_related(dir: &Dir, settings: Vec<Setting<'_>>) -> Result<()> {
     let mut left = settings;
     loop {
         let before = left.len();
@@ -208,13 +240,13 @@ fn set_related(dir: &Dir, settings: Vec<Setting>) -> Result<()> {
             match setting.write(dir) {
                 Ok(()) => {}
                 Err(Errno::EINVAL) => refused.push(setting),
-                Err(errno) => return Err(errno).with_context(|| setting.describe(dir)),
+                Err(errno) => return Err(setting.refused(dir, errno)),
             }
         }
         match refused.first() {
             None => return Ok(()),
             Some(first) if refused.len() == before => {
-                return Err(Errno::EINVAL).with_context(|| first.describe(dir));
+                return Err(first.refused(dir, Errno::EINVAL));
             }
             Some(_) => left = refused,
         }
@@ -225,7 +257,7 @@ pub(super) fn devices(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
     match (cgroup.v1("devices"), cgroup.v2()) {
         (Some(dir), _) => device_filter::apply_v1(dir, &plan.devices),
         (None, Some(dir)) => device_filter::apply_v2(dir, &plan.devices),
-        (None, None) => Err(missing(cgroup, "devices", "devices")),
+        (None, None) => Err(missing(cgroup, "devices", "devices").context("config.json")),
     }
 }
 
@@ -238,7 +270,7 @@ fn hugepages(dir: &Dir, suffix: &str, plan: &ResourcesPlan) -> Result<()> {
         let setting = Setting::new(reserved, limit.limit, field);
         match setting.write(dir) {
             Err(Errno::ENOENT) => {}
-            other => other.with_context(|| setting.describe(dir))?,
+            other => other.map_err(|errno| setting.refused(dir, errno))?,
         }
     }
     Ok(())
@@ -275,30 +307,28 @@ fn rdma(dir: &Dir, plan: &ResourcesPlan) -> Result<()> {
 /// Files of the v2 group, as they are. On hybrid machines those of controllers that live there.
 fn unified(cgroup: &Cgroup, plan: &ResourcesPlan) -> Result<()> {
     for (file, value) in &plan.unified {
-        let bad = |problem: &str| {
-            Fault::new(
-                Kind::Unsupported,
-                format!("config.json: linux.resources.unified[\"{file}\"]: {problem}"),
-            )
+        let field = format!("unified[\"{file}\"]");
+        let bad = |problem: &str, hint| {
+            let fault = Fault::new(Kind::Unsupported, problem).hint(hint);
+            Error::from(fault).context(Field::new(&field))
         };
+        let hint = "use the fields of linux.resources, or a machine with cgroup v2 alone";
         let Some(dir) = cgroup.v2() else {
-            return Err(bad("cgroup v2 is not mounted").into());
+            return Err(bad("cgroup v2 is not mounted", hint));
         };
         let controller = file.split('.').next().unwrap_or_default();
         if cgroup.v1(controller).is_some() {
-            return Err(bad(&format!("the {controller} controller is mounted as v1 here"))
-                .hint("use the fields of linux.resources, or a machine with cgroup v2 alone")
-                .into());
+            return Err(bad(&format!("the {controller} controller is mounted as v1 here"), hint));
         }
         if controller != "cgroup" && !dir.has(file) && !v2_has(cgroup, controller)? {
-            return Err(missing(cgroup, controller, &format!("unified[\"{file}\"]")));
+            return Err(missing(cgroup, controller, &field));
         }
         // Several devices are several lines; the kernel takes one with each write.
         for line in value.lines() {
-            set(dir, file, line, "unified")?;
+            set(dir, file, line, &field)?;
         }
         if value.is_empty() {
-            set(dir, file, "", "unified")?;
+            set(dir, file, "", &field)?;
         }
     }
     Ok(())

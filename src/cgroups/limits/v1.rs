@@ -1,10 +1,8 @@
 //! Limits in the files of the v1 controllers (cgroup-v1/ in the kernel's documentation).
 
-use nix::errno::Errno;
-
 use super::super::dir::Dir;
-use super::{Moment, Setting, set, set_related};
-use crate::error::{Fault, Result};
+use super::{Field, Moment, Setting, set, set_related};
+use crate::error::{Error, Fault, Result};
 use crate::plan::resources::{BlockIoPlan, CpuPlan, MemoryPlan, ThrottleDevice};
 
 const SWAP: &str = "memory.memsw.limit_in_bytes";
@@ -13,7 +11,7 @@ pub(super) fn memory(dir: &Dir, plan: &MemoryPlan, moment: Moment) -> Result<()>
     if let Some(yes) = plan.use_hierarchy {
         set(dir, "memory.use_hierarchy", u8::from(yes), "memory.useHierarchy")?;
     }
-    let mut limits: Vec<Setting> = plan
+    let mut limits: Vec<Setting<'_>> = plan
         .limit
         .map(|limit| Setting::new("memory.limit_in_bytes", limit, "memory.limit"))
         .into_iter()
@@ -26,13 +24,10 @@ pub(super) fn memory(dir: &Dir, plan: &MemoryPlan, moment: Moment) -> Result<()>
         }
         None => {}
     }
-    set_related(dir, limits).map_err(|error| match error.downcast_ref::<Errno>() {
-        Some(Errno::EBUSY) => {
-            let used = dir.read("memory.usage_in_bytes").unwrap_or_default();
-            error.context(format!("the container uses {} bytes and cannot shrink", used.trim()))
-        }
-        _ => error,
-    })?;
+    set_related(dir, limits)?;
+    if let Some(limit) = plan.kernel_tcp {
+        set(dir, "memory.kmem.tcp.limit_in_bytes", limit, "memory.kernelTCP")?;
+    }
     if let Some(reservation) = plan.reservation {
         set(dir, "memory.soft_limit_in_bytes", reservation, "memory.reservation")?;
     }
@@ -53,10 +48,8 @@ pub(super) fn cpu(dir: &Dir, plan: &CpuPlan) -> Result<()> {
         |shares| {
             // The kernel would take the nearest value that it knows, and say nothing.
             if !(2..=262_144).contains(&shares) {
-                return Err(Fault::bad_input(format!(
-                    "config.json: linux.resources.cpu.shares: {shares} is not in 2 to 262144"
-                ))
-                .into());
+                let fault = Fault::bad_input(format!("{shares} is not in 2 to 262144"));
+                return Err(Error::from(fault).context(Field::new("cpu.shares")));
             }
             Ok(("cpu.shares", shares))
         },
@@ -91,17 +84,15 @@ pub(super) fn idle_and_shares(
 ) -> Result<()> {
     if let Some(idle) = plan.idle {
         let Ok(idle) = u64::try_from(idle) else {
-            return Err(Fault::bad_input(format!(
-                "config.json: linux.resources.cpu.idle: {idle} is neither 0 nor 1"
-            ))
-            .into());
+            let fault = Fault::bad_input(format!("{idle} is neither 0 nor 1"));
+            return Err(Error::from(fault).context(Field::new("cpu.idle")));
         };
         set("cpu.idle", idle, "cpu.idle")?;
     }
     let Some(shares) = plan.shares else { return Ok(()) };
     let (file, weight) = weight(shares)?;
     if plan.idle == Some(1) {
-        log::warn!("config.json: linux.resources.cpu.shares: no effect in an idle group");
+        log::warn!("linux.resources.cpu.shares: no effect in an idle group");
         return Ok(());
     }
     set(file, weight, "cpu.shares")

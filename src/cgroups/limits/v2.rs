@@ -5,23 +5,24 @@ use nix::errno::Errno;
 
 use super::super::dir::Dir;
 use super::v1::idle_and_shares;
-use super::{Setting, set, set_related};
-use crate::error::{Context, Fault, Kind, Result};
+use super::{Field, Setting, set, set_related};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::plan::resources::{BlockIoPlan, CpuPlan, MemoryPlan, ThrottleDevice};
 
 pub(super) fn memory(dir: &Dir, plan: &MemoryPlan) -> Result<()> {
     if plan.check_before_update {
         check_usage(dir, plan)?;
     }
+    // -1 and the values that are v2's own anyway ask for nothing.
     for (asked, field) in [
-        (plan.swappiness.is_some(), "swappiness"),
-        (plan.disable_oom_killer == Some(true), "disableOOMKiller"),
-        (plan.use_hierarchy == Some(false), "useHierarchy"),
+        (plan.swappiness.is_some(), "memory.swappiness"),
+        (plan.disable_oom_killer == Some(true), "memory.disableOOMKiller"),
+        (plan.use_hierarchy == Some(false), "memory.useHierarchy"),
+        (plan.kernel.is_some_and(|limit| limit != -1), "memory.kernel"),
+        (plan.kernel_tcp.is_some_and(|limit| limit != -1), "memory.kernelTCP"),
     ] {
         if asked {
-            log::warn!(
-                "config.json: linux.resources.memory.{field}: ignored, cgroup v2 has no such setting"
-            );
+            return Err(none(field));
         }
     }
     if let Some(swap) = swap(plan)? {
@@ -29,7 +30,7 @@ pub(super) fn memory(dir: &Dir, plan: &MemoryPlan) -> Result<()> {
         match setting.write(dir) {
             // A kernel without swap accounting; what is asked for holds anyway.
             Err(Errno::ENOENT) if swap <= 0 => {}
-            other => other.with_context(|| setting.describe(dir))?,
+            other => other.map_err(|errno| setting.refused(dir, errno))?,
         }
     }
     if let Some(limit) = plan.limit {
@@ -47,19 +48,18 @@ fn number(value: i64) -> String {
 
 /// `memory.swap` is memory and swap together; v2 counts swap alone. -1: without limit.
 fn swap(plan: &MemoryPlan) -> Result<Option<i64>> {
-    let bad = |problem: &str| {
-        Fault::bad_input(format!("config.json: linux.resources.memory.swap: {problem}"))
-    };
+    let bad =
+        |problem: &str| Error::from(Fault::bad_input(problem)).context(Field::new("memory.swap"));
     match (plan.limit, plan.swap) {
         // As on v1: memory without limit is both without limit.
         (Some(-1), None) => Ok(Some(-1)),
         (_, None) => Ok(None),
         (_, Some(-1)) => Ok(Some(-1)),
         (Some(-1), Some(swap)) => Ok(Some(swap)),
-        (None, Some(_)) => Err(bad("needs memory.limit, since it is the sum of both").into()),
+        (None, Some(_)) => Err(bad("needs memory.limit, since it is the sum of both")),
         (Some(limit), Some(swap)) => match swap.checked_sub(limit) {
             Some(rest) if rest >= 0 && limit >= 0 => Ok(Some(rest)),
-            _ => Err(bad(&format!("{swap} is less than memory.limit, {limit}")).into()),
+            _ => Err(bad(&format!("{swap} is less than memory.limit, {limit}"))),
         },
     }
 }
@@ -68,13 +68,10 @@ fn swap(plan: &MemoryPlan) -> Result<Option<i64>> {
 fn check_usage(dir: &Dir, plan: &MemoryPlan) -> Result<()> {
     let usage = dir.read("memory.current").ok().and_then(|text| text.trim().parse::<i64>().ok());
     let Some(usage) = usage else { return Ok(()) };
-    for (limit, field) in [(plan.swap, "swap"), (plan.limit, "limit")] {
+    for (limit, field) in [(plan.swap, "memory.swap"), (plan.limit, "memory.limit")] {
         if let Some(limit) = limit.filter(|l| (1..=usage).contains(l)) {
-            return Err(Fault::bad_input(format!(
-                "config.json: linux.resources.memory.{field}: {limit} is not more than the \
-                 {usage} bytes in use"
-            ))
-            .into());
+            let problem = format!("{limit} is not more than the {usage} bytes in use");
+            return Err(Error::from(Fault::bad_input(problem)).context(Field::new(field)));
         }
     }
     Ok(())
@@ -82,11 +79,11 @@ fn check_usage(dir: &Dir, plan: &MemoryPlan) -> Result<()> {
 
 pub(super) fn cpu(dir: &Dir, plan: &CpuPlan) -> Result<()> {
     for (asked, field) in [
-        (plan.realtime_runtime.is_some(), "realtimeRuntime"),
-        (plan.realtime_period.is_some(), "realtimePeriod"),
+        (plan.realtime_runtime.is_some(), "cpu.realtimeRuntime"),
+        (plan.realtime_period.is_some(), "cpu.realtimePeriod"),
     ] {
         if asked {
-            return Err(none(&format!("cpu.{field}")));
+            return Err(none(field));
         }
     }
     idle_and_shares(
@@ -102,7 +99,8 @@ pub(super) fn cpu(dir: &Dir, plan: &CpuPlan) -> Result<()> {
             Some(period) => format!("{quota} {period}"),
             None => quota,
         };
-        settings.push(Setting::new("cpu.max", value, "cpu.quota and period"));
+        let field = if plan.quota.is_some() { "cpu.quota" } else { "cpu.period" };
+        settings.push(Setting::new("cpu.max", value, field));
     }
     if let Some(burst) = plan.burst {
         settings.push(Setting::new("cpu.max.burst", burst, "cpu.burst"));
@@ -110,17 +108,18 @@ pub(super) fn cpu(dir: &Dir, plan: &CpuPlan) -> Result<()> {
     set_related(dir, settings)
 }
 
-fn none(field: &str) -> crate::error::Error {
-    Fault::new(
-        Kind::Unsupported,
-        format!("config.json: linux.resources.{field}: cgroup v2 has no such setting"),
-    )
-    .into()
+/// config-linux.md "Unified": what cannot be converted is an error.
+fn none(field: &str) -> Error {
+    Error::from(Fault::new(Kind::Unsupported, "cgroup v2 has no such setting"))
+        .context(Field::new(field))
 }
 
 /// Shares (2 to 262144) to weight (1 to 10000): runc's curve since 1.3.2, through both ends and
 /// the default (1024 to 100).
 fn weight(shares: u64) -> u64 {
+    if !(2..=262_144).contains(&shares) {
+        log::warn!("linux.resources.cpu.shares: {shares} is brought into 2 to 262144");
+    }
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -203,7 +202,8 @@ mod tests {
         ] {
             assert_eq!(swap(&plan(limit, swap_in)).unwrap(), want, "{limit:?} {swap_in:?}");
         }
-        assert!(swap(&plan(None, Some(100))).unwrap_err().to_string().contains("needs"));
-        assert!(swap(&plan(Some(100), Some(99))).unwrap_err().to_string().contains("less than"));
+        let error = |limit, swap_in| format!("{:#}", swap(&plan(limit, swap_in)).unwrap_err());
+        assert!(error(None, Some(100)).contains("memory.swap: needs"));
+        assert!(error(Some(100), Some(99)).contains("memory.swap: 99 is less than"));
     }
 }

@@ -8,8 +8,7 @@ use std::path::{Component, Path};
 use nix::sched::CloneFlags;
 use nix::sys::statfs::statfs;
 use oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceType as DeviceType, LinuxIdMapping,
-    LinuxNamespaceType as NamespaceType,
+    LinuxDevice, LinuxDeviceType as DeviceType, LinuxIdMapping, LinuxNamespaceType as NamespaceType,
 };
 
 use super::{Facts, Origin, missing};
@@ -382,18 +381,5 @@ pub(super) fn personality(facts: &Facts<'_>, faults: &mut Faults) {
     let flags = facts.linux.and_then(|l| l.personality().as_ref()).and_then(|p| p.flags().as_ref());
     if flags.is_some_and(|f| !f.is_empty()) {
         faults.bad("linux.personality.flags", "must be empty: the spec knows no flags");
-    }
-}
-
-type Asks = fn(&Linux) -> bool;
-
-/// What is right but comes with a later version: better refused than ignored. The features
-/// document reads the table, too.
-pub const NOT_YET: [(&str, Asks); 1] = [("memoryPolicy", |linux| linux.memory_policy().is_some())];
-
-pub(super) fn not_yet(facts: &Facts<'_>, faults: &mut Faults) {
-    let Some(linux) = facts.linux else { return };
-    for (field, _) in NOT_YET.iter().filter(|(_, asks)| asks(linux)) {
-        faults.unsupported(format!("linux.{field}"), "not supported yet");
     }
 }

@@ -7,15 +7,12 @@ use oci_spec::runtime::{
 };
 
 use crate::config::faults::Faults;
-use crate::config::process::cpu_list;
+use crate::config::process::id_list;
 
 /// Microseconds: the shortest quota and period of the CFS bandwidth control, and the longest
 /// period (min_cfs_quota_period and max_cfs_quota_period of kernel/sched/core.c).
 const MIN_CFS: u64 = 1_000;
 const MAX_CFS_PERIOD: u64 = 1_000_000;
-
-/// cpu.shares is brought into this range by the kernel (sched.h MIN_SHARES, MAX_SHARES).
-const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 /// IFNAMSIZ without the final NUL.
 const MAX_INTERFACE_NAME: usize = 15;
@@ -45,22 +42,11 @@ pub(super) fn check_whole(resources: &LinuxResources, at: &str, faults: &mut Fau
 }
 
 pub(super) fn warnings(resources: &LinuxResources, at: &str) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(memory) = resources.memory() {
-        #[allow(deprecated)] // by the kernel; configurations still hold it
-        let kernel = [("kernel", memory.kernel()), ("kernelTCP", memory.kernel_tcp())];
-        for (name, _) in kernel.into_iter().filter(|(_, value)| value.is_some_and(|v| v != 0)) {
-            warnings.push(format!("{at}memory.{name}: not in kernels since 5.4 or 6.0; ignored"));
-        }
-    }
-    if let Some(shares) = resources.cpu().as_ref().and_then(|cpu| cpu.shares())
-        && shares != 0
-        && !SHARES.contains(&shares)
-    {
-        let (low, high) = (SHARES.start(), SHARES.end());
-        warnings.push(format!("{at}cpu.shares: {shares} will be brought into {low} to {high}"));
-    }
-    warnings
+    #[allow(deprecated)] // by the kernel; configurations still hold it
+    let kernel = resources.memory().as_ref().and_then(|memory| memory.kernel());
+    let limited = kernel.is_some_and(|limit| limit > 0);
+    let text = format!("{at}memory.kernel: kernels since 5.16 have no such limit; not set");
+    limited.then_some(text).into_iter().collect()
 }
 
 fn devices(resources: &LinuxResources, at: &str, faults: &mut Faults) {
@@ -96,8 +82,14 @@ fn memory(resources: &LinuxResources, at: &str, faults: &mut Faults) {
 }
 
 fn memory_sizes(memory: &LinuxMemory, at: &str, faults: &mut Faults) {
-    let sizes =
-        [("limit", memory.limit()), ("reservation", memory.reservation()), ("swap", memory.swap())];
+    #[allow(deprecated)] // by the kernel; configurations still hold two of them
+    let sizes = [
+        ("limit", memory.limit()),
+        ("reservation", memory.reservation()),
+        ("swap", memory.swap()),
+        ("kernel", memory.kernel()),
+        ("kernelTCP", memory.kernel_tcp()),
+    ];
     for (name, size) in sizes {
         if let Some(size) = size.filter(|size| *size < -1) {
             let what = format!("{size} is neither a size nor -1 (unlimited)");
@@ -123,7 +115,7 @@ fn cpu(resources: &LinuxResources, at: &str, faults: &mut Faults) {
     }
     for (name, list) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
         if let Some(list) = list.as_ref().filter(|l| !l.is_empty()) {
-            cpu_list(format!("{at}cpu.{name}"), list, faults);
+            id_list(&format!("{at}cpu.{name}"), list, faults);
         }
     }
 }

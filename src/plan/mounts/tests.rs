@@ -121,20 +121,24 @@ fn labels_go_to_file_systems_that_take_them() {
     let json = config(
         r#"{"destination":"/proc","type":"proc","source":"proc"},
            {"destination":"/dev","type":"tmpfs","source":"tmpfs"},
-           {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue"}"#,
+           {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue"},
+           {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup"}"#,
         "",
     );
     let spec: Spec = serde_json::from_str(&json).unwrap();
     let label = Some("system_u:object_r:container_file_t:s0:c1,c2".to_string());
     let plan = RootfsPlan::build_labelled(&spec, Path::new("/b"), false, label).unwrap();
     let settings = |i: usize| match &plan.mounts[i].kind {
-        MountKind::Filesystem(fs) => (fs.settings.clone(), fs.label.is_some()),
+        MountKind::Filesystem(fs) | MountKind::Cgroup(fs) => {
+            (fs.settings.clone(), fs.label.is_some())
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(settings(0), (vec![], false));
     let context = text("context", "system_u:object_r:container_file_t:s0:c1,c2");
     assert_eq!(settings(1), (vec![context], false));
     assert_eq!(settings(2), (vec![], true));
+    assert_eq!(settings(3), (vec![], false));
 }
 
 #[test]

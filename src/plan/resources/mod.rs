@@ -24,6 +24,10 @@ pub struct MemoryPlan {
     pub reservation: Option<i64>,
     /// Most memory and swap together.
     pub swap: Option<i64>,
+    /// Most memory of the kernel's own: no kernel since 5.16 has such a limit, and none is set.
+    pub kernel: Option<i64>,
+    /// Most memory of TCP buffers (v1 only).
+    pub kernel_tcp: Option<i64>,
     /// 0 to 100.
     pub swappiness: Option<u64>,
     /// True: who hits the limit waits instead of being killed (v1 only).
@@ -197,6 +201,8 @@ impl ResourcesPlan {
         take(&mut memory.limit, &new.limit);
         take(&mut memory.reservation, &new.reservation);
         take(&mut memory.swap, &new.swap);
+        take(&mut memory.kernel, &new.kernel);
+        take(&mut memory.kernel_tcp, &new.kernel_tcp);
         take(&mut memory.swappiness, &new.swappiness);
         take(&mut memory.disable_oom_killer, &new.disable_oom_killer);
         take(&mut memory.use_hierarchy, &new.use_hierarchy);
@@ -279,13 +285,8 @@ fn set<T: PartialEq + Default>(value: Option<T>) -> Option<T> {
     value.filter(|v| *v != T::default())
 }
 
+#[allow(deprecated)] // by the kernel; configurations still hold them
 fn memory(memory: &LinuxMemory) -> Result<MemoryPlan> {
-    if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-        log::warn!(
-            "config.json: linux.resources.memory: ignoring kernel and kernelTCP, which the \
-             kernel counts into limit by now"
-        );
-    }
     if let Some(swappiness) = memory.swappiness().filter(|s| *s > 100) {
         return Err(bad("memory.swappiness", format_args!("{swappiness} is not in 0 to 100")));
     }
@@ -293,6 +294,8 @@ fn memory(memory: &LinuxMemory) -> Result<MemoryPlan> {
         limit: set(memory.limit()),
         reservation: set(memory.reservation()),
         swap: set(memory.swap()),
+        kernel: set(memory.kernel()),
+        kernel_tcp: set(memory.kernel_tcp()),
         swappiness: memory.swappiness(),
         disable_oom_killer: memory.disable_oom_killer(),
         use_hierarchy: memory.use_hierarchy(),

@@ -9,7 +9,8 @@ fn plan(json: &str) -> Result<ResourcesPlan> {
 fn every_field_arrives() {
     let plan = plan(
         r#"{
-        "memory": {"limit": 100, "reservation": 50, "swap": -1, "swappiness": 0,
+        "memory": {"limit": 100, "reservation": 50, "swap": -1, "kernel": -1, "kernelTCP": 70,
+                   "swappiness": 0,
                    "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": true},
         "cpu": {"shares": 512, "quota": -1, "burst": 0, "period": 1000, "realtimeRuntime": 5,
                 "realtimePeriod": 6, "cpus": "0-1", "mems": "0", "idle": 1},
@@ -32,6 +33,8 @@ fn every_field_arrives() {
             limit: Some(100),
             reservation: Some(50),
             swap: Some(-1),
+            kernel: Some(-1),
+            kernel_tcp: Some(70),
             swappiness: Some(0),
             disable_oom_killer: Some(true),
             use_hierarchy: Some(true),
