@@ -40,6 +40,7 @@ pub const TESTS: &[Test] = &[
     test!(cwd_through_a_preserved_descriptor_is_refused),
     test!(listen_fds_are_passed).needs(&[Need::CortenOnly("1.1 gives them another LISTEN_PID")]),
     test!(labels_without_their_module_are_refused),
+    test!(null_of_stdio_is_the_containers).needs(&[Need::CortenOnly("exec passes on the host's")]),
 ];
 
 fn idle(t: &Context) -> Container<'_> {
@@ -444,4 +445,11 @@ fn labels_without_their_module_are_refused(t: &Context) {
         let output = container.exec_command(&[flag, "a:b:c:d"], &["true"]).output();
         contains(&output.fails().to_lowercase(), module);
     }
+}
+
+fn null_of_stdio_is_the_containers(t: &Context) {
+    let container = idle(t);
+    let text = container.sh("stat -L -c %d:%i /proc/self/fd/0 /dev/null");
+    let [stdin, null] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(stdin, null, "device and inode of stdin and of /dev/null");
 }

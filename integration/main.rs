@@ -14,6 +14,7 @@ mod cgroups;
 mod console;
 mod crash;
 mod devices;
+mod differential;
 mod engines;
 mod errors;
 mod exec;
@@ -59,8 +60,8 @@ fn main() -> ExitCode {
         resources::TESTS,
         updates::TESTS,
         security::TESTS,
-        seccomp::TESTS,
         lsm::TESTS,
+        seccomp::TESTS,
         hooks::TESTS,
         console::TESTS,
         capabilities::TESTS,
@@ -74,5 +75,5 @@ fn main() -> ExitCode {
         tour::TESTS,
         tuning::TESTS,
     ];
-    runner::main(&groups.concat())
+    runner::main(&[groups.concat(), differential::tests()].concat())
 }

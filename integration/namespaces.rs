@@ -31,15 +31,15 @@ pub const TESTS: &[Test] = &[
     test!(sysctl_under_a_mount_of_the_host_is_refused),
     test!(unmapped_user_names_the_mappings),
     test!(kill_in_a_shared_pid_namespace_ends_all),
+    test!(cgroup2_without_a_cgroup_namespace)
+        .needs(&[Need::V2("memory"), Need::CortenOnly("1.1 takes nsdelegate from the host")]),
+    test!(cgroup2_in_a_cgroup_namespace).needs(&[Need::V2("memory")]),
     test!(user_cgroup_and_time_namespaces_left_out_are_the_hosts),
     test!(joined_path_of_another_type_is_refused)
         .needs(&[Need::CortenOnly("it names neither path nor field")]),
     test!(several_mappings_and_no_change_of_owners),
     test!(time_offsets_of_both_clocks_to_the_nanosecond)
         .needs(&[Need::Kernel("/proc/self/ns/time"), Need::CortenOnly("time came with 1.2")]),
-    test!(cgroup2_without_a_cgroup_namespace)
-        .needs(&[Need::V2("memory"), Need::CortenOnly("1.1 takes nsdelegate from the host")]),
-    test!(cgroup2_in_a_cgroup_namespace).needs(&[Need::V2("memory")]),
 ];
 
 const KINDS: [(&str, &str); 7] = [
@@ -393,6 +393,46 @@ fn kill_in_a_shared_pid_namespace_ends_all(t: &Context) {
     });
 }
 
+/// The options of the host's cgroup2, which all its mounts share.
+fn cgroup2_options() -> String {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let found = text.lines().find_map(|line| Some(line.split_once(" - cgroup2 ")?.1.to_string()));
+    found.expect("no cgroup2 in mountinfo")
+}
+
+fn with_cgroup2(t: &Context) -> Bundle<'_> {
+    let mut bundle = t.bundle();
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    bundle.idle();
+    bundle
+}
+
+/// The whole tree is shown, read-only, and the host's options stay.
+fn cgroup2_without_a_cgroup_namespace(t: &Context) {
+    let before = cgroup2_options();
+    let bundle = with_cgroup2(t);
+    let container = bundle.start();
+    assert_eq!(cgroup2_options(), before);
+    let own = format!("/sys/fs/cgroup{}", bundle.cgroups_path());
+    let pids = container.sh(&format!("cat {own}/cgroup.procs"));
+    assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
+    contains(&container.exec(&["mkdir", &format!("{own}/new")]).fails(), "Read-only");
+}
+
+/// Only the container's part of the tree is shown.
+fn cgroup2_in_a_cgroup_namespace(t: &Context) {
+    let before = cgroup2_options();
+    let mut bundle = with_cgroup2(t);
+    bundle.namespace("cgroup", None);
+    let container = bundle.start();
+    assert_eq!(cgroup2_options(), before);
+    // The root of the whole tree has no type.
+    assert_eq!(container.sh("cat /sys/fs/cgroup/cgroup.type"), "domain");
+    let pids = container.sh("cat /sys/fs/cgroup/cgroup.procs");
+    assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
+    contains(&container.exec(&["mkdir", "/sys/fs/cgroup/new"]).fails(), "Read-only");
+}
+
 fn user_cgroup_and_time_namespaces_left_out_are_the_hosts(t: &Context) {
     let container = t.bundle().create();
     for file in ["user", "cgroup", "time"] {
@@ -467,44 +507,4 @@ fn time_offsets_of_both_clocks_to_the_nanosecond(t: &Context) {
     let host: f64 = host.split(' ').next().unwrap().parse().unwrap();
     let inside: f64 = container.sh("cut -d' ' -f1 /proc/uptime").parse().unwrap();
     assert!((inside - host + 7.0).abs() < 5.0, "{inside} against {host}");
-}
-
-/// The options of the host's cgroup2, which all its mounts share.
-fn cgroup2_options() -> String {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let found = text.lines().find_map(|line| Some(line.split_once(" - cgroup2 ")?.1.to_string()));
-    found.expect("no cgroup2 in mountinfo")
-}
-
-fn with_cgroup2(t: &Context) -> Bundle<'_> {
-    let mut bundle = t.bundle();
-    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
-    bundle.idle();
-    bundle
-}
-
-/// The whole tree is shown, read-only, and the host's options stay.
-fn cgroup2_without_a_cgroup_namespace(t: &Context) {
-    let before = cgroup2_options();
-    let bundle = with_cgroup2(t);
-    let container = bundle.start();
-    assert_eq!(cgroup2_options(), before);
-    let own = format!("/sys/fs/cgroup{}", bundle.cgroups_path());
-    let pids = container.sh(&format!("cat {own}/cgroup.procs"));
-    assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
-    contains(&container.exec(&["mkdir", &format!("{own}/new")]).fails(), "Read-only");
-}
-
-/// Only the container's part of the tree is shown.
-fn cgroup2_in_a_cgroup_namespace(t: &Context) {
-    let before = cgroup2_options();
-    let mut bundle = with_cgroup2(t);
-    bundle.namespace("cgroup", None);
-    let container = bundle.start();
-    assert_eq!(cgroup2_options(), before);
-    // The root of the whole tree has no type.
-    assert_eq!(container.sh("cat /sys/fs/cgroup/cgroup.type"), "domain");
-    let pids = container.sh("cat /sys/fs/cgroup/cgroup.procs");
-    assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
-    contains(&container.exec(&["mkdir", "/sys/fs/cgroup/new"]).fails(), "Read-only");
 }

@@ -1,6 +1,6 @@
 //! The process as config.json describes it, read back from /proc.
 
-use crate::harness::{Bundle, Context, Need, Test, contains, proc_status, status_field};
+use crate::harness::{Bundle, Context, Need, Test, contains, status_field};
 use crate::test;
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     test!(oom_score_adj),
     test!(oom_score_adj_is_inherited_when_absent),
     test!(signals_are_default_and_unblocked),
+    test!(null_of_stdio_is_the_containers),
     test!(only_three_descriptors),
     test!(numeric_user_is_not_a_name),
     test!(session_keyring).needs(&[Need::Kernel("/proc/keys")]),
@@ -285,10 +286,22 @@ fn signals_are_default_and_unblocked(t: &Context) {
     let run = format!("exec {runtime} --root {} run --bundle {dir} signals", root.display());
     let text = t.sh(&run);
     assert_eq!(status_field(&text, "SigBlk").unwrap(), NO_CAPS);
-    // What the caller ignores stays ignored, as over any execve; the runtime adds nothing.
-    let bits = |text: &str| u64::from_str_radix(text, 16).unwrap();
-    let own = bits(&proc_status("self", "SigIgn").unwrap());
-    assert_eq!(bits(&status_field(&text, "SigIgn").unwrap()) & !own, 0, "{text}");
+    // Signal 33, which posix_spawn(3) of this test left ignored; runc resets only that of the two.
+    let bits = u64::from_str_radix(&status_field(&text, "SigIgn").unwrap(), 16).unwrap();
+    assert_eq!(bits & (1 << 32), 0, "{text}");
+    if t.runtime.is_corten() {
+        assert_eq!(bits, 0, "{text}");
+    }
+}
+
+fn null_of_stdio_is_the_containers(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("stat -L -c %d:%i /proc/self/fd/0 /dev/null; echo end; exec sleep 1000");
+    let container = bundle.start();
+    container.wait_printed("end");
+    let text = container.printed();
+    let [stdin, null, _] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(stdin, null, "device and inode of stdin and of /dev/null");
 }
 
 fn only_three_descriptors(t: &Context) {

@@ -192,8 +192,9 @@ fn delete_existing(root: &Path, id: &str, force: bool) -> Result<()> {
     // We hold the lock, so a `create` that is not done is dead.
     let half_made = state.phase == Phase::Creating;
     let status = status(&dir, &state);
-    // The spec refuses a created one too (runtime.md, "Delete"); runc would end it.
-    if !force && !half_made && status != Status::Stopped {
+    // The spec would have a created one refused (runtime.md, "Delete"). runc and crun end it, and
+    // containerd's shim and Podman count on that.
+    if !force && !half_made && !matches!(status, Status::Created | Status::Stopped) {
         let text = format!("cannot delete container {id} that is not stopped: {status}");
         let hint = "stop it with `corten kill`, or use --force";
         return Err(Fault::new(Kind::WrongState, text).hint(hint).into());

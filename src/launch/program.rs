@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{SFlag, fstat, stat};
-use nix::unistd::{AccessFlags, Gid, Uid, access, faccessat, fchown};
+use nix::unistd::{
+    AccessFlags, Gid, Uid, access, dup2_stderr, dup2_stdin, dup2_stdout, faccessat, fchown,
+};
 
 use super::protocol::{Channel, Tag};
 use crate::error::{Context, Error, Fault, Kind, Result};
@@ -87,7 +89,7 @@ fn get_ready<'a>(root: &RootDir, program: &Program<'a>) -> Result<Option<Executa
             None
         }
         Some(process) => {
-            give_stdio(process.user.uid);
+            give_stdio(root, process.user.uid);
             let env = environment(root, process)?;
             if let Some(proc) = &program.proc {
                 // Before no_new_privs: under it AppArmor takes only profiles that narrow the
@@ -150,16 +152,23 @@ fn wait_and_exec(
 }
 
 /// Passes stdin, stdout and stderr on to the user, who may have to open /dev/stdout again.
-/// Best effort, as runc does: a pipe of another user, a read-only file stay as they are.
-fn give_stdio(uid: u32) {
-    for fd in
-        [std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd(), std::io::stderr().as_raw_fd()]
-    {
-        let fd = crate::sys::borrow_stdio(fd);
+/// Best effort, as runc does: a pipe of another user, a read-only file stay as they are. The
+/// host's /dev/null gives way to the container's: through it one could change the host's device.
+fn give_stdio(root: &RootDir, uid: u32) {
+    let mut null = None;
+    for number in 0..=2 {
+        let fd = crate::sys::borrow_stdio(number);
         let Ok(stat) = fstat(fd) else { continue };
         let is_null = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
             && stat.st_rdev == libc::makedev(1, 3);
-        if stat.st_uid != uid && !is_null {
+        if is_null {
+            let null = null.get_or_insert_with(|| root.open_dev_null().ok());
+            let _ = null.as_ref().map(|null| match number {
+                0 => dup2_stdin(null),
+                1 => dup2_stdout(null),
+                _ => dup2_stderr(null),
+            });
+        } else if stat.st_uid != uid {
             let _ = fchown(fd, Some(Uid::from_raw(uid)), None::<Gid>);
         }
     }
