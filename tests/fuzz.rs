@@ -415,7 +415,7 @@ fn resources(fuzz: &mut Fuzz) -> Result<End, String> {
     let Ok(text) = utf8(fuzz.text("/linux/resources")) else { return Ok(End::Refused) };
     let build = || {
         let resources = bundle::parse_resources(&text)?;
-        validate::resources(&resources, "resources")?;
+        validate::resources(&resources, "resources", &str::to_owned)?;
         let newer = ResourcesPlan::build(Some(&resources))?;
         let mut merged = newer.clone();
         merged.merge_update(&newer);
