@@ -44,11 +44,9 @@ pub fn update(root: &Path, args: &UpdateArgs) -> Result<()> {
         if let Err(back) = cgroup.update(&state.resources) {
             log::warn!("the old limits could not all be set again: {}", render_line(&back));
         }
-        let field = error.downcast_ref::<Field>();
-        let source = field.map_or(changes.file, |field| changes.source(args, &field.0));
-        return Err(error
-            .context(source)
-            .context(format!("while updating container {:?}", args.id)));
+        let source = error.downcast_ref::<Field>().map(|field| changes.source(args, &field.0));
+        let error = source.into_iter().fold(error, |error, source| error.context(source));
+        return Err(error.context(format!("while updating container {:?}", args.id)));
     }
     state.resources = merged;
     dir.write(&state)
