@@ -1,9 +1,6 @@
 //! The same bundles under Corten, runc and crun. What the kernel shows of the containers is
 //! compared; each difference must be in docs/differences.md and in [`expected::EXPECTED`], and
 //! what is there must show.
-//!
-//! `CORTEN_SHOW=1` prints all that was observed of a bundle, `CORTEN_SHOW=differences` only the
-//! unexpected differences as rows.
 
 mod bundles;
 mod expected;
@@ -47,13 +44,19 @@ pub enum How {
     Run,
 }
 
-/// Every row of the table of differences is in the document, and the other way round.
+/// Every row of the table of differences is in the document, and the other way round; each has a
+/// bundle that shows it.
 fn documented(_: &Context) {
     let document = include_str!("../../docs/differences.md");
     let rows: BTreeSet<&str> =
         document.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
     let expected: BTreeSet<&str> = EXPECTED.iter().map(|e| e.row).collect();
     assert_eq!(rows, expected, "docs/differences.md (left) and the table of the tests (right)");
+    let bundles = bundles::tests();
+    for e in EXPECTED {
+        let known = bundles.iter().any(|bundle| bundle.function == e.shows);
+        assert!(known, "{}: there is no bundle {}", e.row, e.shows);
+    }
 }
 
 /// Tries the bundle that `edit` makes under all three and compares.
@@ -287,14 +290,10 @@ fn terminal(view: &mut View, bundle: &Bundle) {
 
 /// Compares; every difference must be expected, and every expectation must come true.
 fn judge(name: &str, views: &[View; 3]) {
-    let show = std::env::var("CORTEN_SHOW").unwrap_or_default();
-    if show == "1" {
-        for (key, value) in &views[0] {
-            println!("{key} = {value}");
-        }
-    }
     let keys: BTreeSet<&String> = views.iter().flat_map(|view| view.keys()).collect();
-    let mut unused: Vec<&Expected> = EXPECTED.iter().filter(|e| e.shows == name).collect();
+    let must_show = EXPECTED.iter().filter(|e| e.shows == name);
+    let mut unused: Vec<(&Expected, &str)> =
+        must_show.flat_map(|e| e.peers.split(' ').map(move |peer| (e, peer))).collect();
     let mut unexpected = Vec::new();
     for key in keys {
         let get = |view: &View| view.get(key).cloned().unwrap_or_else(|| "(none)".into());
@@ -307,14 +306,18 @@ fn judge(name: &str, views: &[View; 3]) {
             }
             let about = EXPECTED.iter().filter(|e| e.is_about(name, key, peer));
             let explained = expected::explain(&about.collect::<Vec<_>>(), &corten, &value);
-            unused.retain(|e| !explained.iter().any(|used| std::ptr::eq(*e, *used)));
+            unused.retain(|(e, of)| {
+                *of != peer || !explained.iter().any(|used| std::ptr::eq(*e, *used))
+            });
             if explained.is_empty() {
                 unexpected
                     .push(format!("{name} {key}\n    corten: {corten}\n    {peer}:   {value}"));
             }
         }
     }
-    let stale = |e: &&Expected| format!("{name}: the difference {:?} no longer shows", e.row);
+    let stale = |(e, peer): &(&Expected, &str)| {
+        format!("{name}: the difference {:?} from {peer} no longer shows", e.row)
+    };
     unexpected.extend(unused.iter().map(stale));
     assert!(!views[0].is_empty(), "nothing was observed");
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
