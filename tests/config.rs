@@ -793,6 +793,8 @@ fn resources() {
         ("rdma", json!({"a b": {"hcaHandles": 1}}), "rdma: \"a b\" is not the name of a device"),
         ("unified", json!({"../x": "1"}), "unified: \"../x\" is not the name of a file"),
         ("unified", json!({"..": "1"}), "unified: \"..\" is not the name of a file"),
+        ("unified", json!({"2-3": "1"}), "unified: \"2-3\" is not CONTROLLER.PARAMETER"),
+        ("unified", json!({"cpu.": "1"}), "unified: \"cpu.\" is not CONTROLLER.PARAMETER"),
         (
             "devices",
             json!([{"allow": true, "type": "p", "access": "r"}]),
