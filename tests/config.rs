@@ -793,6 +793,16 @@ fn resources() {
         ("rdma", json!({"a b": {"hcaHandles": 1}}), "rdma: \"a b\" is not the name of a device"),
         ("unified", json!({"../x": "1"}), "unified: \"../x\" is not the name of a file"),
         ("unified", json!({"..": "1"}), "unified: \"..\" is not the name of a file"),
+        (
+            "rdma",
+            json!({"\u{1b}": {"hcaObjects": 1}}),
+            "rdma: \"\\u{1b}\" is not the name of a device",
+        ),
+        (
+            "network",
+            json!({"priorities": [{"name": "et\u{1b}0", "priority": 1}]}),
+            "network.priorities[0].name: \"et\\u{1b}0\" is not the name of a network interface",
+        ),
         ("unified", json!({"2-3": "1"}), "unified: \"2-3\" is not CONTROLLER.PARAMETER"),
         ("unified", json!({"cpu.": "1"}), "unified: \"cpu.\" is not CONTROLLER.PARAMETER"),
         (

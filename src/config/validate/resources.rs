@@ -236,7 +236,7 @@ fn network(resources: &LinuxResources, at: &str, faults: &mut Faults) {
     let priorities = resources.network().as_ref().and_then(|n| n.priorities().as_ref());
     for (i, priority) in priorities.into_iter().flatten().enumerate() {
         let name = priority.name();
-        let bad = |c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace();
+        let bad = |c: char| c == '/' || c == ':' || c.is_control() || c.is_whitespace();
         if name.is_empty() || name.len() > MAX_INTERFACE_NAME || name.contains(bad) {
             let what = format!("{name:?} is not the name of a network interface");
             faults.bad(format!("{at}network.priorities[{i}].name"), what);

@@ -401,7 +401,7 @@ fn what_cannot_be_is_named() {
 #[test]
 fn a_program_that_the_kernel_would_refuse_is_refused_before() {
     let args: Vec<Value> =
-        (0..4000).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
+        (0..4096).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
     let profile = rule(json!(["dup2"]), "SCMP_ACT_ERRNO", json!(args));
     let message = message(profile);
     assert!(message.contains("instructions, the kernel takes 4096"), "{message}");
