@@ -512,7 +512,8 @@ fn update_flags(fuzz: &mut Fuzz) -> Result<End, String> {
         Ok(()) => Err("a container that is not there was updated".into()),
         Err(error) if kind(&error) == Kind::NotFound => Ok(End::Accepted),
         Err(error) if render(&error).starts_with("error: --") => refused(&error, &["--"], &[]),
-        Err(error) => refused(&error, &["update: resources", "update"], &RESOURCE_FIELDS),
+        // A field goes by its flag.
+        Err(error) => refused(&error, &["update: resources", "update"], &["--"]),
     }
 }
 

@@ -515,7 +515,7 @@ fn failures_name_the_mount_and_the_reason() {
         {"destination": "/x", "source": "/no/such", "options": ["bind"]}]));
     assert_eq!(
         bundle.run(PRIVILEGED, &[]).unwrap_err(),
-        "cannot mount /no/such on /x (mounts[0]): open_tree: no such file or directory"
+        "cannot mount /no/such on /x (mounts[0]): no such file or directory"
     );
     assert!(!bundle.root().join("x").exists());
     let bundle = Bundle::new(json!([{"destination": "/x", "type": "nosuchfs"}]));

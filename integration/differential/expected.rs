@@ -473,7 +473,7 @@ pub const EXPECTED: &[Expected] = &[
     },
     Expected {
         row: "kernel-tcp",
-        peers: "crun",
+        peers: "runc",
         shows: "memory_kernel",
         bundles: &["memory_kernel"],
         keys: &["cgroup/memory/memory.kmem.tcp.limit_in_bytes"],
