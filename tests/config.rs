@@ -936,6 +936,18 @@ fn resources() {
         ("unified", json!({"../x": "1"}), "unified: \"../x\" is not the name of a file"),
         ("unified", json!({"..": "1"}), "unified: \"..\" is not the name of a file"),
         (
+            "rdma",
+            json!({"\u{1b}": {"hcaObjects": 1}}),
+            "rdma: \"\\u{1b}\" is not the name of a device",
+        ),
+        (
+            "network",
+            json!({"priorities": [{"name": "et\u{1b}0", "priority": 1}]}),
+            "network.priorities[0].name: \"et\\u{1b}0\" is not the name of a network interface",
+        ),
+        ("unified", json!({"2-3": "1"}), "unified: \"2-3\" is not CONTROLLER.PARAMETER"),
+        ("unified", json!({"cpu.": "1"}), "unified: \"cpu.\" is not CONTROLLER.PARAMETER"),
+        (
             "devices",
             json!([{"allow": true, "type": "p", "access": "r"}]),
             "devices[0].type: must be a, b or c",

@@ -297,7 +297,8 @@ fn refused(error: &Error, files: &[&str], fields: &[&str]) -> Result<End, String
     if fields.is_empty() {
         return Ok(End::Refused);
     }
-    let whole = [": invalid JSON: ", ": must be a JSON object", ": not UTF-8 at byte "];
+    let whole =
+        [": invalid JSON: ", ": must be a JSON object", ": not UTF-8 at byte ", ": larger than "];
     if whole.iter().any(|words| rest.starts_with(words)) {
         return Ok(End::Refused);
     }
@@ -386,7 +387,8 @@ fn config(fuzz: &mut Fuzz) -> Result<End, String> {
         Ok(()) => Ok(End::Accepted),
         Err(error) => {
             let path = path.to_str().unwrap();
-            refused(&error, &["config.json", path], &CONFIG_FIELDS)
+            let unread = format!("cannot read {path}");
+            refused(&error, &["config.json", path, &unread], &CONFIG_FIELDS)
         }
     }
 }

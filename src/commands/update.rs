@@ -303,8 +303,8 @@ mod tests {
                 "--cpu-idle \\u{1b}[2J: not a whole number",
             ),
             (
-                UpdateArgs { memory: Some("5\nM".into()), ..UpdateArgs::default() },
-                "--memory 5\\nM: not an amount of memory",
+                UpdateArgs { memory: Some("5\u{7}".into()), ..UpdateArgs::default() },
+                "--memory 5\\u{7}: not an amount of memory",
             ),
         ] {
             assert_eq!(Changes::of(&args).err().unwrap().to_string(), message);

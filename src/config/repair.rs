@@ -149,6 +149,12 @@ pub(super) fn spec(value: &mut Value, faults: &mut Faults) {
 pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faults) {
     drop_nulls(value);
     objects(value, at, PROCESS_OBJECTS, faults);
+    // The spec's schema allows blanks, the crate's pattern does not.
+    each(value, "", "execCPUAffinity.*", &mut |list, _| {
+        if let Some(text) = list.as_str() {
+            *list = text.split(',').map(str::trim).collect::<Vec<_>>().join(",").into();
+        }
+    });
     unset(value, PROCESS_UNSET);
     fill(value, PROCESS_FILLED);
     require(value, at, PROCESS_REQUIRED, faults);
@@ -162,12 +168,6 @@ pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faul
             Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
             Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
             _ => {}
-        }
-    });
-    // The spec's schema allows blanks, the crate's pattern does not.
-    each(value, "", "execCPUAffinity.*", &mut |list, _| {
-        if let Some(text) = list.as_str() {
-            *list = text.split(',').map(str::trim).collect::<Vec<_>>().join(",").into();
         }
     });
 }
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn an_affinity_may_be_empty_or_spaced() {
         let process =
-            parse_process(r#"{"cwd":"/","execCPUAffinity":{"initial":"","final":"0-3, 7"}}"#)
+            parse_process(r#"{"cwd":"/","execCPUAffinity":{"initial":" ","final":"0-3, 7"}}"#)
                 .unwrap();
         let affinity = process.exec_cpu_affinity().as_ref().unwrap();
         assert_eq!(affinity.initial(), &None);

@@ -84,6 +84,18 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<SeccompPlan> {
     let listener = listener(profile)?;
     let flags = flags(profile, listener.is_some())?;
     let rules = rules(profile, default)?;
+    // No rule takes less than one instruction, and libseccomp would work on them for minutes.
+    if rules.len() > MAX_INSTRUCTIONS {
+        let count = rules.len();
+        return Err(Fault::new(
+            Kind::Unsupported,
+            format!(
+                "{FIELD}.syscalls: {count} rules, the kernel takes {MAX_INSTRUCTIONS} instructions"
+            ),
+        )
+        .hint("name fewer system calls or arguments")
+        .into());
+    }
     let mut parts = Vec::new();
     for arch in architectures(profile) {
         let mut part = Vec::new();

@@ -228,7 +228,7 @@ fn network(resources: &LinuxResources, at: &str, faults: &mut Faults) {
     let priorities = resources.network().as_ref().and_then(|n| n.priorities().as_ref());
     for (i, priority) in priorities.into_iter().flatten().enumerate() {
         let name = priority.name();
-        let bad = |c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace();
+        let bad = |c: char| c == '/' || c == ':' || c.is_control() || c.is_whitespace();
         if name.is_empty() || name.len() > MAX_INTERFACE_NAME || name.contains(bad) {
             let what = format!("{name:?} is not the name of a network interface");
             faults.bad(format!("{at}network.priorities[{i}].name"), what);
@@ -240,7 +240,7 @@ fn rdma(resources: &LinuxResources, at: &str, faults: &mut Faults) {
     let mut devices: Vec<_> = resources.rdma().iter().flatten().collect();
     devices.sort_by_key(|(name, _)| name.as_str());
     for (name, limits) in devices {
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '\0') {
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             faults.bad(format!("{at}rdma"), format!("{name:?} is not the name of a device"));
         }
         if limits.hca_handles().is_none() && limits.hca_objects().is_none() {
@@ -256,6 +256,8 @@ fn unified(resources: &LinuxResources, at: &str, faults: &mut Faults) {
         // The key becomes the name of a file.
         if name.contains(['/', '\0']) || matches!(name.as_str(), "" | "." | "..") {
             faults.bad(format!("{at}unified"), format!("{name:?} is not the name of a file"));
+        } else if name.starts_with('.') || !name.trim_end_matches('.').contains('.') {
+            faults.bad(format!("{at}unified"), format!("{name:?} is not CONTROLLER.PARAMETER"));
         }
         faults.nul(format!("{at}unified[{name:?}]"), value);
     }

@@ -396,7 +396,7 @@ fn what_cannot_be_is_named() {
 #[test]
 fn a_program_that_the_kernel_would_refuse_is_refused_before() {
     let args: Vec<Value> =
-        (0..4200).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
+        (0..4096).map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"})).collect();
     let profile = rule(json!(["dup2"]), "SCMP_ACT_ERRNO", json!(args));
     let message = message(profile);
     assert!(message.contains("instructions, the kernel takes 4096"), "{message}");
@@ -409,4 +409,18 @@ fn a_plan_survives_its_file() {
     let plan = plan(profile);
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<SeccompPlan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn more_rules_than_the_kernel_takes_are_refused_at_once() {
+    let rule = |value| {
+        json!({"names": ["read"], "action": "SCMP_ACT_ERRNO",
+               "args": [{"index": 1, "value": value, "op": "SCMP_CMP_EQ"}]})
+    };
+    let rules: Vec<Value> = (0..20_000).map(rule).collect();
+    assert_eq!(
+        message(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})),
+        "config.json: linux.seccomp.syscalls: 20000 rules, the kernel takes 4096 instructions; \
+         hint: name fewer system calls or arguments"
+    );
 }
