@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::harness::fds::Receiver;
-use crate::harness::{Bundle, Context, Need, Test, contains, proc_status, wait_for};
+use crate::harness::{Bundle, Context, Need, Test, contains, leftovers, proc_status, wait_for};
 use crate::test;
 use libseccomp::{ScmpArch, ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags, notify_id_valid};
 use serde_json::{Value, json};
@@ -90,6 +90,8 @@ fn trace_tells_the_tracer_the_number(t: &Context) {
         with(&mut bundle, profile(json!([traced])));
         let container = bundle.create();
         let pid = container.pid();
+        // Its stops are ours to wait for.
+        leftovers::awaited(pid);
         let null = std::ptr::null_mut::<libc::c_void>();
         let ptrace = |request: u32, data: *mut libc::c_void| {
             // SAFETY: no request but PTRACE_GETEVENTMSG writes, and that one to the number that
@@ -107,6 +109,7 @@ fn trace_tells_the_tracer_the_number(t: &Context) {
         ptrace(libc::PTRACE_GETEVENTMSG, (&raw mut message).cast());
         assert_eq!(message, expected);
         ptrace(libc::PTRACE_DETACH, null);
+        leftovers::no_longer_awaited(pid);
         container.wait_printed("traced");
         container.wait_status("stopped");
         t.runtime().args(["delete", &container.id]).output().exits(0);
