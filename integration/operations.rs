@@ -149,12 +149,13 @@ fn config_may_change_or_go_after_create(t: &Context) {
 /// All that a refused operation could have changed: init with its start and its pending signals,
 /// what it has mounted, the freezer, the record. A running shell's children come and go.
 fn facts(t: &Context, container: &Container) -> String {
-    let pid = container.pid();
+    let state = container.state();
+    let pid = state["pid"].clone();
     let read =
         |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let start = read("stat").rsplit(')').next().unwrap().split(' ').nth(20).map(String::from);
-    let pending = [proc_status(pid, "SigPnd"), proc_status(pid, "ShdPnd")];
-    let mut facts = container.state().to_string();
+    let pending = [proc_status(&pid, "SigPnd"), proc_status(&pid, "ShdPnd")];
+    let mut facts = state.to_string();
     facts += &format!("\n{start:?} {pending:?} {}\n{}", read("cmdline"), read("mountinfo"));
     let mut files: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(t.state_root().join(&container.id)).unwrap() {

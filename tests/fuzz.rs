@@ -359,6 +359,21 @@ const PROCESS_FIELDS: [&str; 16] = [
 const RESOURCE_FIELDS: [&str; 9] =
     ["devices", "memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"];
 
+const UPDATE_FLAGS: [&str; 12] = [
+    "--blkio-weight",
+    "--cpu-burst",
+    "--cpu-idle",
+    "--cpu-period",
+    "--cpu-quota",
+    "--cpu-share",
+    "--cpuset-cpus",
+    "--cpuset-mems",
+    "--memory",
+    "--memory-reservation",
+    "--memory-swap",
+    "--pids-limit",
+];
+
 /// Reading the text of a file as [`bundle::load`] does.
 fn utf8(text: Vec<u8>) -> Result<String, End> {
     String::from_utf8(text).map_err(|_| End::Refused)
@@ -513,7 +528,7 @@ fn update_flags(fuzz: &mut Fuzz) -> Result<End, String> {
         Err(error) if kind(&error) == Kind::NotFound => Ok(End::Accepted),
         Err(error) if render(&error).starts_with("error: --") => refused(&error, &["--"], &[]),
         // A field goes by its flag.
-        Err(error) => refused(&error, &["update: resources", "update"], &["--"]),
+        Err(error) => refused(&error, &["update: resources", "update"], &UPDATE_FLAGS),
     }
 }
 

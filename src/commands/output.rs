@@ -120,9 +120,9 @@ pub fn pass_listen_fds(process: &mut ProcessPlan) -> Result<u32> {
         (Some(pid), Some(count)) if pid == std::process::id() => count.min(1024),
         _ => return Ok(0),
     };
-    process.set_env(&format!("LISTEN_FDS={count}"))?;
+    process.set_env(&format!("LISTEN_FDS={count}"), "LISTEN_FDS")?;
     if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
-        process.set_env(&format!("LISTEN_FDNAMES={names}"))?;
+        process.set_env(&format!("LISTEN_FDNAMES={names}"), "LISTEN_FDNAMES")?;
     }
     process.listens = true;
     Ok(count)

@@ -113,6 +113,7 @@ fn from_flags(args: &UpdateArgs) -> Result<Value> {
         let (group, name) = field.split_once('.').unwrap_or((field, ""));
         resources[group][name] = match form {
             Form::Unsigned => number(flag, text, false)?,
+            Form::Weight => weight(flag, text)?,
             Form::Signed => number(flag, text, true)?,
             Form::Bytes => bytes(flag, text)?,
             Form::Text => text.into(),
@@ -124,6 +125,7 @@ fn from_flags(args: &UpdateArgs) -> Result<Value> {
 /// How the value of a flag is written.
 enum Form {
     Unsigned,
+    Weight,
     Signed,
     Bytes,
     Text,
@@ -133,7 +135,7 @@ enum Form {
 type Flag<'a> = (&'static str, &'a Option<String>, &'static str, Form);
 
 fn flags(args: &UpdateArgs) -> [Flag<'_>; 16] {
-    use Form::{Bytes, Signed, Text, Unsigned};
+    use Form::{Bytes, Signed, Text, Unsigned, Weight};
     [
         ("--cpu-share", &args.cpu_share, "cpu.shares", Unsigned),
         ("--cpu-period", &args.cpu_period, "cpu.period", Unsigned),
@@ -149,7 +151,7 @@ fn flags(args: &UpdateArgs) -> [Flag<'_>; 16] {
         ("--memory-swap", &args.memory_swap, "memory.swap", Bytes),
         ("--kernel-memory", &args.kernel_memory, "memory.kernel", Bytes),
         ("--kernel-memory-tcp", &args.kernel_memory_tcp, "memory.kernelTCP", Bytes),
-        ("--blkio-weight", &args.blkio_weight, "blockIO.weight", Unsigned),
+        ("--blkio-weight", &args.blkio_weight, "blockIO.weight", Weight),
         ("--pids-limit", &args.pids_limit, "pids.limit", Signed),
     ]
 }
@@ -170,6 +172,16 @@ fn number(flag: &str, text: &str, signed: bool) -> Result<Value> {
             let what = if signed { "a whole number" } else { "a whole number from 0 up" };
             Err(Fault::bad_input(format!("{flag} {}: not {what}", text.escape_debug())).into())
         }
+    }
+}
+
+/// What the 16 bits of the field hold; the checks know the bounds.
+fn weight(flag: &str, text: &str) -> Result<Value> {
+    match number(flag, text, false)? {
+        large if large.as_u64() > Some(u16::MAX.into()) => {
+            Err(Fault::bad_input(format!("{flag} {text}: is above {}", u16::MAX)).into())
+        }
+        weight => Ok(weight),
     }
 }
 

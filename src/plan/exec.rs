@@ -56,7 +56,7 @@ impl ProcessPlan {
                 let text = format!("--env {entry:?}: not of the form NAME=value");
                 return Err(Fault::bad_input(text).into());
             }
-            plan.set_env(entry)?;
+            plan.set_env(entry, "--env")?;
         }
         if let Some(user) = flags.user {
             let (uid, gid) = parse_user(user)?;

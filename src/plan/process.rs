@@ -158,10 +158,11 @@ impl CapsPlan {
 
 impl ProcessPlan {
     /// Sets a variable, NAME=value, in place of one of the same name: getenv(3) finds the first.
-    pub fn set_env(&mut self, entry: &str) -> Result<()> {
+    /// `from` begins the message where it cannot be one.
+    pub fn set_env(&mut self, entry: &str, from: &str) -> Result<()> {
         let name = entry.split('=').next().unwrap_or_default();
         self.env.retain(|old| !is_variable(old, name));
-        self.env.push(c_string(entry, name)?);
+        self.env.push(c_string(entry, from)?);
         Ok(())
     }
 
