@@ -213,7 +213,7 @@ fn offer_notify_socket(plan: &mut ContainerPlan, root: &Path) -> Result<bool> {
     let Some(process) = process.filter(|_| private && notify::caller().is_some()) else {
         return Ok(false);
     };
-    process.set_env(&notify::environment())?;
+    process.set_env(&notify::environment(), "NOTIFY_SOCKET")?;
     plan.rootfs.add_bind(&notify::directory(root, &plan.id), notify::INSIDE)?;
     Ok(true)
 }
