@@ -50,7 +50,9 @@ fn run_one(hook: &HookPlan, state: &str) -> Result<()> {
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
+    if let Some(env) = &hook.env {
+        command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    }
     // A group of its own, to end it with what it started when it takes too long.
     command.process_group(0);
     let copy = |file: &File| file.try_clone().context("cannot copy a descriptor");
@@ -134,7 +136,7 @@ mod tests {
             index: 2,
             path: "/bin/sh".into(),
             args: ["sh", "-c", script].map(String::from).to_vec(),
-            env: vec!["A=b=c".into()],
+            env: Some(vec!["A=b=c".into()]),
             timeout: timeout.map(Duration::from_secs),
         }
     }

@@ -17,8 +17,8 @@ pub struct HookPlan {
     pub path: PathBuf,
     /// argv; never empty.
     pub args: Vec<String>,
-    /// Its whole environment, NAME=value.
-    pub env: Vec<String>,
+    /// Its whole environment, NAME=value; `None` is the runtime's.
+    pub env: Option<Vec<String>>,
     /// How long it may take; `None` is for ever.
     pub timeout: Option<Duration>,
 }
@@ -56,8 +56,8 @@ pub const KINDS: [(&str, FromSpec, InPlan); 6] = [
 ];
 
 impl HooksPlan {
-    /// Reads checked `hooks`. A startContainer hook without an environment gets the container's,
-    /// `process_env`, as runc has always done.
+    /// Reads checked `hooks`. Without an environment of its own a hook gets what runc has always
+    /// given it: the runtime's, and those inside the container's, `process_env`.
     pub fn build(hooks: Option<&Hooks>, process_env: &[String]) -> Self {
         let mut plan = HooksPlan::default();
         let Some(hooks) = hooks else { return plan };
@@ -66,8 +66,8 @@ impl HooksPlan {
             *into(&mut plan) =
                 list.map(|(index, hook)| HookPlan::build(kind, index, hook)).collect();
         }
-        for hook in plan.start_container.iter_mut().filter(|hook| hook.env.is_empty()) {
-            hook.env = process_env.to_vec();
+        for hook in plan.create_container.iter_mut().chain(&mut plan.start_container) {
+            hook.env.get_or_insert_with(|| process_env.to_vec());
         }
         plan
     }
@@ -82,7 +82,7 @@ impl HookPlan {
             kind: kind.to_owned(),
             index,
             args: args.unwrap_or_else(|| vec![path.to_string_lossy().into_owned()]),
-            env: hook.env().clone().unwrap_or_default(),
+            env: hook.env().clone().filter(|env| !env.is_empty()),
             timeout: seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs),
             path,
         }
@@ -111,9 +111,10 @@ mod tests {
         let second = plan.prestart.get(1).unwrap();
         assert_eq!((second.index, second.timeout), (1, Some(Duration::from_secs(3))));
         assert_eq!(second.args, ["x", "y"]);
-        assert_eq!(plan.create_runtime.first().unwrap().env, ["A=1"]);
-        assert_eq!(plan.start_container.first().unwrap().env, ["P=1"]);
-        assert!(plan.poststart.first().unwrap().env.is_empty());
+        assert_eq!(plan.create_runtime.first().unwrap().env, Some(vec!["A=1".into()]));
+        assert_eq!(plan.create_container.first().unwrap().env, Some(vec!["P=1".into()]));
+        assert_eq!(plan.start_container.first().unwrap().env, Some(vec!["P=1".into()]));
+        assert_eq!(plan.poststart.first().unwrap().env, None);
         assert_eq!(plan.poststop.first().unwrap().args, ["/g"]);
         assert_eq!(HooksPlan::build(None, &[]), HooksPlan::default());
     }
