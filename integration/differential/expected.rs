@@ -110,7 +110,7 @@ pub const EXPECTED: &[Expected] = &[
     },
     Expected {
         row: "mqueue-owner",
-        peers: "runc crun",
+        peers: "runc",
         shows: "user_namespace",
         bundles: &["user_namespace*"],
         keys: &["*/dev/mqueue"],

@@ -86,9 +86,9 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
     namespaces::join_all(init.joins)?;
     join_cgroups(&init.task_files)?;
     reset_affinity();
-    if plan.namespaces.makes(Namespace::Cgroup) {
-        // Only now: its root is the cgroup that we are in.
-        unshare(Namespace::Cgroup.flag()).context("cannot make a cgroup namespace")?;
+    let ours = namespaces::made_by_init(&plan.namespaces);
+    if !ours.is_empty() {
+        unshare(ours).with_context(|| format!("cannot make namespaces ({ours:?})"))?;
     }
     if plan.namespaces.makes(Namespace::Network) {
         sys::loopback_up().context("cannot bring the loopback interface up")?;

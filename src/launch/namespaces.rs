@@ -122,10 +122,18 @@ impl Stepped {
     }
 }
 
-/// The flags for clone3(2): the cgroup namespace is made later, once init is in its cgroups, and
-/// the time namespace was made by [`step_in`].
+/// The flags for clone3(2): the time namespace was made by [`step_in`], the rest follows by
+/// [`made_by_init`].
 pub fn clone_flags(plan: &NamespacesPlan) -> CloneFlags {
-    plan.new - Namespace::Cgroup.flag() - Namespace::Time.flag()
+    plan.new - Namespace::Time.flag() - made_by_init(plan)
+}
+
+/// What init makes by itself: the cgroup namespace once it is in its cgroups, whose root they are;
+/// in a user namespace also that of ipc, whose maker owns its message queues, once it is root.
+pub fn made_by_init(plan: &NamespacesPlan) -> CloneFlags {
+    let mut flags = Namespace::Cgroup.flag();
+    flags.set(Namespace::Ipc.flag(), plan.has(Namespace::User));
+    plan.new & flags
 }
 
 /// Joins everything but a pid namespace. The host's root may join any of them before it enters
