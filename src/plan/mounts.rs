@@ -381,7 +381,7 @@ fn step(
         return Err(Fault::bad_input(format!(
             "{}: {} is for a file system, and would have no effect on a bind mount",
             field("options"),
-            options.data.join(",")
+            options.data.join(",").escape_debug()
         ))
         .into());
     }

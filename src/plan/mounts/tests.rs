@@ -154,8 +154,8 @@ fn bad_mounts_are_named() {
             "config.json: mounts[0].source: missing for a bind mount",
         ),
         (
-            r#"{"destination":"/x","source":"/s","options":["bind","readonly","mode=1"]}"#,
-            "config.json: mounts[0].options: readonly,mode=1 is for a file system, and would \
+            r#"{"destination":"/x","source":"/s","options":["bind","readonly","m\u001b=1"]}"#,
+            "config.json: mounts[0].options: readonly,m\\u{1b}=1 is for a file system, and would \
              have no effect on a bind mount",
         ),
         (
