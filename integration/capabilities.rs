@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     test!(every_capability_of_exec).needs(LENIENT),
     test!(what_the_machine_withholds_is_a_warning).needs(LENIENT),
     test!(inheritable_beyond_the_bounding_set_is_a_warning).needs(LENIENT),
+    test!(effective_beyond_the_permitted_set_is_one_warning).needs(LENIENT),
     test!(unknown_names_of_a_process_file_are_warnings).needs(LENIENT),
     test!(sets_of_a_process_file),
     test!(cap_flag_of_exec_adds_to_the_containers),
@@ -125,6 +126,19 @@ fn inheritable_beyond_the_bounding_set_is_a_warning(t: &Context) {
     let kill = bit("CAP_KILL");
     assert_eq!(masks(&output.stdout), [kill, kill, kill, kill, 0]);
     contains(&output.stderr, "capabilities.inheritable: CAP_CHOWN cannot be granted");
+}
+
+fn effective_beyond_the_permitted_set_is_one_warning(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.config["process"]["capabilities"] = json!({
+        "bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"],
+        "effective": ["CAP_KILL", "CAP_CHOWN"],
+    });
+    bundle.args(READ);
+    let output = bundle.run().exits(0);
+    let kill = bit("CAP_KILL");
+    assert_eq!(masks(&output.stdout)[1..3], [kill, kill]);
+    assert_eq!(output.stderr.matches("CAP_CHOWN").count(), 1, "{}", output.stderr);
 }
 
 fn unknown_names_of_a_process_file_are_warnings(t: &Context) {

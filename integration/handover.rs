@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     test!(start_ends_with_a_container_that_is_never_ready).needs(NOTIFY),
     test!(start_holds_nobody_up_while_it_waits).needs(NOTIFY),
     test!(notify_socket_of_config_json_is_left_alone).needs(NOTIFY),
+    test!(a_notify_socket_that_is_none_is_one_warning).needs(NOTIFY),
     test!(no_notify_socket_no_mount),
     test!(groups_of_the_caller_are_kept).needs(&[Need::CortenOnly("crun's annotation")]),
 ];
@@ -256,6 +257,20 @@ fn notify_socket_of_config_json_is_left_alone(t: &Context) {
     bundle.script("echo $NOTIFY_SOCKET; grep /run/notify /proc/self/mountinfo").write();
     let args = format!("run --bundle {} own", bundle.dir.display());
     assert_eq!(from_shell(t, &systemd.export(), &args).output().stdout, "/its/own\n");
+}
+
+fn a_notify_socket_that_is_none_is_one_warning(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("echo [$NOTIFY_SOCKET]").write();
+    let args = format!("run --bundle {} bad", bundle.dir.display());
+    let output = from_shell(t, "export NOTIFY_SOCKET=relative/path", &args).output().exits(0);
+    assert_eq!(output.stdout, "[]\n");
+    assert_eq!(
+        output.stderr.matches("NOTIFY_SOCKET=relative/path").count(),
+        1,
+        "{}",
+        output.stderr
+    );
 }
 
 fn no_notify_socket_no_mount(t: &Context) {

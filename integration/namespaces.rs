@@ -507,4 +507,12 @@ fn time_offsets_of_both_clocks_to_the_nanosecond(t: &Context) {
     let host: f64 = host.split(' ').next().unwrap().parse().unwrap();
     let inside: f64 = container.sh("cut -d' ' -f1 /proc/uptime").parse().unwrap();
     assert!((inside - host + 7.0).abs() < 5.0, "{inside} against {host}");
+
+    container.end();
+
+    // No clock may stand before the host's start.
+    bundle.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": -2_000_000_000}});
+    let refused = bundle.run().fails();
+    let line = "config.json: cannot set linux.timeOffsets to boottime -2000000000 0: numerical";
+    contains(&refused, line);
 }

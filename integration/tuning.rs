@@ -159,6 +159,19 @@ fn every_scheduling_policy(t: &Context) {
     let container = sleeping(&mut bundle);
     let got = scheduling(t, container.pid());
     assert_eq!((got[0], &got[4..]), (6, &times[..]));
+
+    // Where the cgroup has no time for it.
+    if !crate::harness::cgroup::v1("cpu")
+        .is_some_and(|cpu| cpu.mountpoint.join("cpu.rt_runtime_us").exists())
+    {
+        return;
+    }
+    let mut bundle = t.bundle();
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 1});
+    bundle.args(["true"]);
+    let refused = bundle.run().fails();
+    contains(&refused, "cannot set process.scheduler: operation not permitted");
+    contains(&refused, "linux.resources.cpu.realtimeRuntime");
 }
 
 fn every_scheduling_flag(t: &Context) {

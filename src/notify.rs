@@ -81,10 +81,10 @@ impl Proxy {
     /// Opens the socket, before the program can look for it; `None` when nobody asked for it, now
     /// or at `create`.
     pub fn listen(dir: &StateDir) -> Result<Option<Proxy>> {
-        let Some(caller) = caller() else { return Ok(None) };
-        if !dir.path().join(DIRECTORY).is_dir() {
+        if std::env::var_os(VARIABLE).is_none() || !dir.path().join(DIRECTORY).is_dir() {
             return Ok(None);
         }
+        let Some(caller) = caller() else { return Ok(None) };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)
             .context("cannot make a socket")?;

@@ -946,6 +946,26 @@ fn resources() {
             "network.priorities[0].name: \"et\\u{1b}0\" is not the name of a network interface",
         ),
         ("unified", json!({"2-3": "1"}), "unified: \"2-3\" is not CONTROLLER.PARAMETER"),
+        (
+            "unified",
+            json!({"cgroup.procs": "1"}),
+            "unified: cgroup.procs acts on processes and is no limit",
+        ),
+        (
+            "unified",
+            json!({"cgroup.threads": "1"}),
+            "unified: cgroup.threads acts on processes and is no limit",
+        ),
+        (
+            "unified",
+            json!({"cgroup.kill": "1"}),
+            "unified: cgroup.kill acts on processes and is no limit",
+        ),
+        (
+            "unified",
+            json!({"cgroup.freeze": "1"}),
+            "unified: cgroup.freeze acts on processes and is no limit",
+        ),
         ("unified", json!({"cpu.": "1"}), "unified: \"cpu.\" is not CONTROLLER.PARAMETER"),
         (
             "devices",

@@ -521,7 +521,8 @@ fn failures_name_the_mount_and_the_reason() {
     let bundle = Bundle::new(json!([{"destination": "/x", "type": "nosuchfs"}]));
     assert_eq!(
         bundle.run(PRIVILEGED, &[]).unwrap_err(),
-        "cannot mount nosuchfs on /x (mounts[0]): fsopen: no such device"
+        "cannot mount nosuchfs on /x (mounts[0]): this kernel has no such type of file \
+         system: no such device"
     );
 }
 

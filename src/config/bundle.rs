@@ -115,6 +115,7 @@ fn wrong_type(file: &str, error: &serde_path_to_error::Error<serde_json::Error>)
     // serde_path_to_error writes `?` for an enum whose variant it does not know, `.` for the top.
     let field = path.trim_end_matches(".?").trim_matches('.');
     let what = error.inner().to_string().replace("path string", "a string");
+    let what = repair::names_of_the_spec(what);
     let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
     Fault::bad_input(printable(&format!("{file}: {at}{what}")))
 }

@@ -64,6 +64,12 @@ const SPEC_REQUIRED: &Fields = &[
     ("linux.personality", &["domain"]),
 ];
 
+/// Scheduler flags whose names the crate derives wrongly: the spec's, the crate's.
+const FLAGS: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
 /// Where objects stand. The crate would also take an array there, its elements in the order of
 /// the crate's fields.
 const PROCESS_OBJECTS: &[&str] = &[
@@ -163,13 +169,18 @@ pub(super) fn process(value: &mut Value, at: &str, file: &str, faults: &mut Faul
     }
     drop_unknown_capabilities(value, at, file);
     each(value, "", "scheduler.flags.*", &mut |flag, _| {
-        // The crate derives two names wrongly.
-        match flag.as_str() {
-            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
-            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
-            _ => {}
+        if let Some((_, theirs)) = FLAGS.iter().find(|(name, _)| flag == name) {
+            *flag = (*theirs).into();
         }
     });
+}
+
+/// A message of the crate, with the names of the spec.
+pub(super) fn names_of_the_spec(message: String) -> String {
+    let back = |text: String, (name, theirs): &(&str, &str)| {
+        text.replace(&format!("`{theirs}`"), &format!("`{name}`"))
+    };
+    FLAGS.iter().fold(message, back)
 }
 
 /// A `resources` object that stands at `at`.
@@ -386,6 +397,15 @@ mod tests {
                 Flag::SchedFlagUtilClampMax
             ]
         );
+    }
+
+    #[test]
+    fn an_unknown_scheduler_flag_is_answered_with_the_names_of_the_spec() {
+        let text = r#"{"cwd":"/","scheduler":{"policy":"SCHED_OTHER","flags":["RESET"]}}"#;
+        let text = parse_process(text).unwrap_err().to_string();
+        for name in ["`SCHED_FLAG_RESET_ON_FORK`", "`SCHED_FLAG_DL_OVERRUN`"] {
+            assert!(text.contains(name), "{text}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn open_namespace(path: &std::path::Path) -> Result<OwnedFd> {
 pub fn open_joins(plan: &NamespacesPlan) -> Result<Vec<Join>> {
     let mut joins = Vec::new();
     for (kind, path) in &plan.join {
-        let file = open_namespace(path)?;
+        let file = open_namespace(path).context("config.json: linux.namespaces")?;
         if *kind == Namespace::User && is_ours(&file, *kind)? {
             continue;
         }
@@ -104,8 +104,10 @@ pub fn step_in(plan: &NamespacesPlan, joins: &[Join]) -> Result<Stepped> {
                 .iter()
                 .map(|(clock, secs, nanos)| format!("{clock} {secs} {nanos}\n"))
                 .collect();
-            std::fs::write("/proc/self/timens_offsets", &lines)
-                .with_context(|| format!("cannot set linux.timeOffsets {lines:?}"))?;
+            std::fs::write("/proc/self/timens_offsets", &lines).with_context(|| {
+                let lines = lines.trim_end().replace('\n', ", ");
+                format!("config.json: cannot set linux.timeOffsets to {lines}")
+            })?;
         }
     }
     Ok(Stepped(back))
@@ -182,4 +184,20 @@ pub fn become_root(plan: &NamespacesPlan) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(first(&plan.uid_map)), Gid::from_raw(first(&plan.gid_map)));
     setresgid(gid, gid, gid).context("cannot become group 0 of the user namespace")?;
     setresuid(uid, uid, uid).context("cannot become user 0 of the user namespace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_cannot_be_opened_names_its_field() {
+        let join = vec![(Namespace::Network, PathBuf::from("/no/such"))];
+        let plan = NamespacesPlan { join, ..NamespacesPlan::build(None) };
+        let error = open_joins(&plan).err().unwrap();
+        assert_eq!(
+            crate::error::render_line(&error),
+            "config.json: linux.namespaces: cannot open namespace /no/such: no such file or directory"
+        );
+    }
 }

@@ -280,7 +280,13 @@ pub fn finish_bind(step: &MountStep) -> impl Fn(BorrowedFd<'_>) -> Result<()> {
 /// Makes a detached mount of a new file system with `MOUNT_ATTR_*` set. `mode` becomes an option
 /// before those of the plan.
 pub fn new_filesystem(fs: &Filesystem, attributes: u64, mode: Option<u32>) -> Result<OwnedFd> {
-    let context = sys::fsopen(&fs.fs_type).map_err(call("fsopen"))?;
+    let context = sys::fsopen(&fs.fs_type).map_err(|errno| {
+        let error = Error::from(errno);
+        match errno {
+            Errno::ENODEV => error.context("this kernel has no such type of file system"),
+            _ => call("fsopen")(errno),
+        }
+    })?;
     let configure = || -> Sys<()> {
         if let Some(source) = &fs.source {
             sys::fsconfig_set_string(context.as_fd(), c"source", source)?;

@@ -52,10 +52,6 @@ pub fn narrow(plan: &CapsPlan, own_user_namespace: bool) -> Result<CapsPlan> {
             names(dropped)
         );
     }
-    let beyond = plan.effective & grantable & !permitted;
-    if beyond != 0 {
-        log::warn!("ignoring effective capabilities that are not permitted: {}", names(beyond));
-    }
     Ok(CapsPlan {
         bounding: plan.bounding & grantable,
         effective: plan.effective & permitted,

@@ -13,7 +13,7 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid};
 
-use crate::error::{Context, Fault, Kind, Result};
+use crate::error::{Context, Error, Fault, Kind, Result, errno_text};
 use crate::plan::process::{ProcessPlan, UserPlan};
 use crate::plan::seccomp::SeccompPlan;
 use crate::sys::process as sys;
@@ -33,7 +33,7 @@ pub fn apply<T>(
 ) -> Result<T> {
     // These need CAP_SYS_NICE, CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which may go below.
     if let Some(scheduler) = &process.scheduler {
-        sys::sched_setattr(*scheduler).context("cannot set process.scheduler")?;
+        sys::sched_setattr(*scheduler).map_err(no_scheduler)?;
     }
     if let Some(io) = &process.io_priority {
         sys::set_io_priority(io.class, io.level).context("cannot set process.ioPriority")?;
@@ -94,6 +94,19 @@ fn set_user(user: &UserPlan) -> Result<()> {
     setresgid(gid, gid, gid).map_err(|errno| unmapped(errno, &format!("gid {gid}")))?;
     let uid = Uid::from_raw(user.uid);
     setresuid(uid, uid, uid).map_err(|errno| unmapped(errno, &format!("uid {uid}")))
+}
+
+fn no_scheduler(errno: Errno) -> Error {
+    let what = format!("cannot set process.scheduler: {}", errno_text(errno));
+    let fault = Fault::new(Kind::System, what);
+    match errno {
+        Errno::EPERM => fault.hint(
+            "it needs CAP_SYS_NICE, and with cgroup v1 SCHED_FIFO and SCHED_RR need \
+             linux.resources.cpu.realtimeRuntime in every cgroup on the way",
+        ),
+        _ => fault,
+    }
+    .into()
 }
 
 fn unmapped(errno: Errno, what: &str) -> anyhow::Error {

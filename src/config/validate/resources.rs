@@ -17,6 +17,10 @@ const MAX_CFS_PERIOD: u64 = 1_000_000;
 /// IFNAMSIZ without the final NUL.
 const MAX_INTERFACE_NAME: usize = 15;
 
+/// Files of cgroup v2 that move, stop or kill: a process of the host that came in here would end
+/// with the container, and a frozen init never answers.
+const PROCESS_FILES: [&str; 4] = ["cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze"];
+
 type Check = fn(&LinuxResources, &str, &mut Faults);
 
 const CHECKS: &[Check] = &[devices, memory, cpu, pids, block_io, hugepages, network, rdma, unified];
@@ -258,6 +262,9 @@ fn unified(resources: &LinuxResources, at: &str, faults: &mut Faults) {
             faults.bad(format!("{at}unified"), format!("{name:?} is not the name of a file"));
         } else if name.starts_with('.') || !name.trim_end_matches('.').contains('.') {
             faults.bad(format!("{at}unified"), format!("{name:?} is not CONTROLLER.PARAMETER"));
+        } else if PROCESS_FILES.contains(&name.as_str()) {
+            let what = format!("{name} acts on processes and is no limit");
+            faults.bad(format!("{at}unified"), what);
         }
         faults.nul(format!("{at}unified[{name:?}]"), value);
     }
