@@ -215,8 +215,19 @@ fn only_ready_is_passed_on(t: &Context) {
         "BUSERROR=x\nERRNO=5",
         &long,
     ];
-    let bundle = notifying(t, &[&hostile[..], &["MAINPID=1\nREADY=1\nNOTIFYACCESS=all"]].concat());
+    // Without READY=1 none says anything. The runtime reads them all before it takes note of the end.
+    let bundle = notifying(t, &hostile);
     let container = bundle.named("hostile");
+    let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
+    let command = from_shell(t, &systemd.export(), &args);
+    let running = command.out(container.out.clone()).spawn();
+    container.wait_printed("sent");
+    container.kill("TERM");
+    running.wait().exits(0);
+    systemd.hears_nothing_more();
+
+    let bundle = notifying(t, &[&hostile[..], &["MAINPID=1\nREADY=1\nNOTIFYACCESS=all"]].concat());
+    let container = bundle.named("ready");
     let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
     let running = from_shell(t, &systemd.export(), &args).spawn();
     assert_eq!(systemd.hears(), "READY=1");
