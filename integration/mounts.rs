@@ -64,6 +64,9 @@ fn copy_symlink_makes_the_link_again(t: &Context) {
     contains(&bundle.create_fails(), "/etc/other exists and is not a symbolic link to ");
     assert_eq!(std::fs::read_link(bundle.rootfs("etc/other")).unwrap().as_os_str(), "passwd");
     bundle.without_mount("/etc/other");
+    bundle.bind(dir.join("good"), "/proc/link", options);
+    contains(&bundle.create_fails(), "inside /proc");
+    bundle.without_mount("/proc/link");
     bundle.bind(dir.join("good"), "/mnt/other", &["copy-symlink", "src-nofollow"]);
     contains(
         &bundle.create_fails(),
