@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     test!(start_holds_nobody_up_while_it_waits).needs(NOTIFY),
     test!(notify_socket_of_config_json_is_left_alone).needs(NOTIFY),
     test!(a_notify_socket_that_is_none_is_one_warning).needs(NOTIFY),
+    test!(notify_socket_cannot_be_replaced).needs(NOTIFY),
     test!(no_notify_socket_no_mount),
     test!(groups_of_the_caller_are_kept).needs(&[Need::CortenOnly("crun's annotation")]),
 ];
@@ -67,9 +68,13 @@ fn listening_descriptors_without_a_pid_namespace(t: &Context) {
 
 fn names_of_listening_descriptors(t: &Context) {
     let mut bundle = t.bundle();
-    bundle.script(READ).write();
+    // What config.json says of another activation does not count.
+    let env = bundle.config["process"]["env"].as_array_mut().unwrap();
+    env.extend(["LISTEN_PID=77", "LISTEN_FDS=5", "LISTEN_FDNAMES=old"].map(|entry| json!(entry)));
+    let count = "tr '\\0' '\\n' < /proc/$$/environ | grep -c ^LISTEN_";
+    bundle.script(&format!("{count}; {READ}")).write();
     let args = format!("run --bundle {} named", bundle.dir.display());
-    assert_eq!(from_shell(t, &activated(t), &args).output().ok(), "1 0 web\nactivated");
+    assert_eq!(from_shell(t, &activated(t), &args).output().ok(), "3\n1 0 web\nactivated");
 }
 
 /// What systemd would hear.
@@ -216,8 +221,19 @@ fn only_ready_is_passed_on(t: &Context) {
         "BUSERROR=x\nERRNO=5",
         &long,
     ];
-    let bundle = notifying(t, &[&hostile[..], &["MAINPID=1\nREADY=1\nNOTIFYACCESS=all"]].concat());
+    // Without READY=1 none says anything. The runtime reads them all before it takes note of the end.
+    let bundle = notifying(t, &hostile);
     let container = bundle.named("hostile");
+    let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
+    let command = from_shell(t, &systemd.export(), &args);
+    let running = command.out(container.out.clone()).spawn();
+    container.wait_printed("sent");
+    container.kill("TERM");
+    running.wait().exits(0);
+    systemd.hears_nothing_more();
+
+    let bundle = notifying(t, &[&hostile[..], &["MAINPID=1\nREADY=1\nNOTIFYACCESS=all"]].concat());
+    let container = bundle.named("ready");
     let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
     let running = from_shell(t, &systemd.export(), &args).spawn();
     assert_eq!(systemd.hears(), "READY=1");
@@ -273,12 +289,39 @@ fn a_notify_socket_that_is_none_is_one_warning(t: &Context) {
     );
 }
 
+/// The directory is the host's: the container writes to the socket and to nothing else there.
+fn notify_socket_cannot_be_replaced(t: &Context) {
+    let systemd = Listener::new(t);
+    let mut bundle = t.bundle();
+    bundle.all_capabilities();
+    bundle.script(
+        "rm $NOTIFY_SOCKET || touch /run/notify/new || echo kept; \
+         grep ' /run/notify ' /proc/self/mountinfo",
+    );
+    let container = bundle.named("kept");
+    let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
+    let output = from_shell(t, &systemd.export(), &args).output().ok();
+    let (kept, mount) = output.split_once('\n').unwrap();
+    assert_eq!(kept, "kept");
+    contains(mount, " ro,nosuid,nodev,noexec");
+}
+
 fn no_notify_socket_no_mount(t: &Context) {
     let mut bundle = t.bundle();
     bundle.script("echo [$NOTIFY_SOCKET]; grep -c /run/notify /proc/self/mountinfo").write();
     for before in ["unset NOTIFY_SOCKET", "export NOTIFY_SOCKET="] {
         let args = format!("run --bundle {} none", bundle.dir.display());
         assert_eq!(from_shell(t, before, &args).output().stdout, "[]\n0\n");
+    }
+    if t.runtime.is_corten() {
+        // It would be the host's /run/notify.
+        bundle.without_namespace("mount");
+        bundle.config["linux"]["maskedPaths"] = json!([]);
+        bundle.config["linux"]["readonlyPaths"] = json!([]);
+        bundle.write();
+        let args = format!("run --bundle {} shared", bundle.dir.display());
+        let output = from_shell(t, &Listener::new(t).export(), &args).output();
+        assert_eq!(output.stdout, "[]\n0\n", "{output}");
     }
 }
 

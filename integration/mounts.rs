@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(recursive_options),
     test!(nosymfollow).needs(&[Need::CortenOnly("nosymfollow came with 1.2")]),
     test!(remounts),
+    test!(mounts_go_both_ways_as_shared),
     test!(sources_relative_to_the_bundle),
     test!(words_a_bind_mount_would_ignore).needs(&[Need::CortenOnly("refused since 1.2")]),
     test!(every_kind_of_recursion),
@@ -58,6 +59,14 @@ fn copy_symlink_makes_the_link_again(t: &Context) {
         "/etc/group exists and is not a symbolic link to ../etc/passwd",
     );
     bundle.without_mount("/etc/group");
+    symlink("passwd", bundle.rootfs("etc/other")).unwrap();
+    bundle.bind(dir.join("good"), "/etc/other", options);
+    contains(&bundle.create_fails(), "/etc/other exists and is not a symbolic link to ");
+    assert_eq!(std::fs::read_link(bundle.rootfs("etc/other")).unwrap().as_os_str(), "passwd");
+    bundle.without_mount("/etc/other");
+    bundle.bind(dir.join("good"), "/proc/link", options);
+    contains(&bundle.create_fails(), "inside /proc");
+    bundle.without_mount("/proc/link");
     bundle.bind(dir.join("good"), "/mnt/other", &["copy-symlink", "src-nofollow"]);
     contains(
         &bundle.create_fails(),
@@ -275,9 +284,33 @@ fn remounts(t: &Context) {
     let error = bundle.create_fails();
     contains(&error, "/home");
     contains(&error, "invalid argument");
+    if t.runtime.is_corten() {
+        contains(&error, "nothing is mounted there");
+    }
 }
 
 /// The spec: relative to the bundle, not to where the runtime was started.
+fn mounts_go_both_ways_as_shared(t: &Context) {
+    let source = t.path("source");
+    std::fs::create_dir_all(source.join("late")).unwrap();
+    std::fs::create_dir_all(source.join("own")).unwrap();
+    let source = source.display();
+    t.sh(&format!("mount --bind {source} {source}; mount --make-shared {source}"));
+    let mut bundle = t.bundle();
+    bundle.bind(source.to_string(), "/mnt/s", &["rshared"]);
+    bundle.config["linux"]["rootfsPropagation"] = json!("shared");
+    bundle
+        .script("mount -t tmpfs t /mnt/s/own; echo mine > /mnt/s/own/file; echo ready; sleep 1000");
+    bundle.all_capabilities();
+    let container = bundle.start();
+    container.wait_printed("ready");
+    assert_eq!(t.sh(&format!("cat {source}/own/file")), "mine", "the container's mount goes back");
+    t.sh(&format!("mount -t tmpfs late {source}/late; echo hi > {source}/late/file"));
+    assert_eq!(container.sh("cat /mnt/s/late/file"), "hi", "the host's mount arrives");
+    container.end();
+    t.sh(&format!("umount {source}/late {source}/own {source}"));
+}
+
 fn sources_relative_to_the_bundle(t: &Context) {
     let mut bundle = t.bundle();
     std::fs::create_dir(bundle.dir.join("data")).unwrap();

@@ -56,7 +56,9 @@ fn addresses(device: &Value) -> Vec<String> {
     let mut lasting: Vec<String> = lasting
         .map(|a| {
             let fields = ["local", "prefixlen", "address", "broadcast", "metric", "secondary"];
-            fields.map(|field| format!("{field}={} ", a[field])).concat()
+            let flags = ["nodad", "noprefixroute", "home", "mngtmpaddr", "autojoin"];
+            let all = fields.iter().chain(&flags);
+            all.map(|field| format!("{field}={} ", a[field])).collect()
         })
         .collect();
     lasting.sort();
@@ -77,12 +79,13 @@ fn answers(t: &Context, address: &str) {
 fn moved_renamed_and_up_with_addresses(t: &Context) {
     with_pair(t);
     t.sh("ip addr add 10.77.0.3/24 metric 70 dev out0
+          ip addr add fd79::1/64 dev out0 nodad noprefixroute home
           ip addr add 10.78.0.1 peer 10.78.0.2/32 dev out0
           ip addr add fd78::1 peer fd78::2/128 dev out0 nodad
           ip addr add 10.79.0.1/24 scope link dev out0
           ip addr add 10.80.0.1/24 valid_lft 1000 preferred_lft 900 dev out0");
     let before = device(t, "", "out0").unwrap();
-    assert_eq!(addresses(&before).len(), 5);
+    assert_eq!(addresses(&before).len(), 6);
     let mut bundle = t.bundle();
     devices(&mut bundle, json!({"out0": {"name": "eth0"}}));
     bundle.idle();

@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     test!(oom_score_adj_is_inherited_when_absent),
     test!(signals_are_default_and_unblocked),
     test!(null_of_stdio_is_the_containers),
+    test!(users_may_open_their_stdio_again),
     test!(only_three_descriptors),
     test!(numeric_user_is_not_a_name),
     test!(session_keyring).needs(&[Need::Kernel("/proc/keys")]),
@@ -302,6 +303,19 @@ fn null_of_stdio_is_the_containers(t: &Context) {
     let text = container.printed();
     let [stdin, null, _] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
     assert_eq!(stdin, null, "device and inode of stdin and of /dev/null");
+}
+
+/// Owned by root it could be written to, but not opened by /dev/stdout.
+fn users_may_open_their_stdio_again(t: &Context) {
+    let script = "exec >> /dev/stdout; stat -L -c %u /proc/self/fd/1 /proc/self/fd/2";
+    let mut bundle = t.bundle();
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.script(script);
+    assert_eq!(bundle.run().ok(), "1000\n1000");
+    bundle.idle();
+    let exec = ["sh", "-c", script];
+    let output = bundle.start().exec_command(&["--user", "1001:1001"], &exec).output();
+    assert_eq!(output.ok(), "1001\n1001");
 }
 
 fn only_three_descriptors(t: &Context) {

@@ -321,7 +321,7 @@ fn seccomp_older_than_faccessat2(t: &Context) {
         assert_eq!(bundle.run().ok(), "found", "{program} as {uid}");
     }
     bundle.args(["/etc/passwd"]);
-    contains(&bundle.run().fails(), "permission denied");
+    contains(&bundle.create_fails(), "permission denied");
 }
 
 fn seccomp_without_getcwd(t: &Context) {

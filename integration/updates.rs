@@ -178,6 +178,10 @@ fn check_before_update(t: &Context) {
     let text = stdin.input(less).output().fails();
     if t.runtime.is_corten() {
         contains(&text, "--resources: linux.resources.memory.");
+        // As much as the tmpfs holds, and more.
+        let used = text.split(" bytes ").next().and_then(|text| text.split(' ').next_back());
+        let used: u64 = used.unwrap().parse().unwrap_or_else(|_| panic!("{text}"));
+        assert!(text.contains("in use") && used >= 32 << 20, "{text}");
     }
     let limit = "134217728";
     shows(&container, &[("memory", ["memory.limit_in_bytes", limit], ["memory.max", limit])]);

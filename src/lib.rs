@@ -1,7 +1,8 @@
 //! Corten, an OCI container runtime. The modules stand in the order in which data flows:
 //!
 //! config.json -> [`config`] (read, checked) -> [`plan`] (every default resolved)
-//! -> [`launch`] (parent and child only execute) with [`rootfs`], [`cgroups`], [`security`].
+//! -> [`launch`] (parent and child only execute) with [`rootfs`], [`cgroups`], [`network`],
+//! [`rdt`], [`security`].
 //!
 //! `docs/architecture.md` tells the whole; `scripts/check-imports` holds the import rules.
 #![deny(unsafe_code)]

@@ -96,7 +96,7 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
 
     let mut mounted = prepared.mount_all(&plan.rootfs, init.cgroup_mounts)?;
     // #4 hooks in the runtime's namespaces; mounts that the host will see are put on record
-    if plan.reports_mounts() {
+    if plan.stops_when_mounted() {
         let made: Vec<_> =
             mounted.host_mounts().iter().map(|path| path.to_string_lossy()).collect();
         let sent = init.channel.send_text(Tag::Mounted, &made.join("\0"));

@@ -217,7 +217,7 @@ fn expected(plan: &ContainerPlan) -> Vec<Tag> {
     let listener = plan.process.is_some()
         && plan.seccomp.as_ref().is_some_and(|seccomp| seccomp.listener.is_some());
     [
-        (plan.reports_mounts(), Tag::Mounted),
+        (plan.stops_when_mounted(), Tag::Mounted),
         (terminal, Tag::Console),
         (listener, Tag::Listener),
         (true, Tag::Ready),

@@ -42,6 +42,9 @@ fn answers_end_with_an_acknowledgement_or_a_refusal_in_words() {
     // What answers an earlier request is passed over.
     assert!(answers.take(&[foreign, link].concat(), 7).is_none());
     assert_eq!(answers.messages.len(), 1);
+    assert!(!answers.interrupted);
+    let cut_short = message(libc::RTM_NEWADDR, libc::NLM_F_DUMP_INTR as u16, 7, &[], &[]);
+    assert!(answers.take(&cut_short, 7).is_none() && answers.interrupted);
     assert_eq!(answers.take(&error(0, 0, &[]), 7), Some(Ok(())));
 
     let text: [(u16, &[u8]); 2] = [(3, &[1, 2]), (ERROR_TEXT, b"name taken\0")];

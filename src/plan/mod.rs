@@ -126,7 +126,7 @@ impl ContainerPlan {
     /// Whether init stops after mounting: for hooks of the runtime's namespaces, for network
     /// devices, because the host sees its mounts, or because limits must be in force first: the
     /// cpuset bounds a memory policy, cpu.rt_runtime_us a scheduling policy.
-    pub fn reports_mounts(&self) -> bool {
+    pub fn stops_when_mounted(&self) -> bool {
         !self.hooks.prestart.is_empty()
             || !self.hooks.create_runtime.is_empty()
             || !self.net_devices.is_empty()
@@ -199,4 +199,65 @@ pub fn state_json(
         state["annotations"] = serde_json::json!(annotations);
     }
     state.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::bundle;
+
+    /// The plan of the default config with these values in place of its own.
+    fn plan(values: &[(&str, Value)]) -> ContainerPlan {
+        let mut config: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/default.json")).unwrap();
+        for (place, value) in values {
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap()[name] = value.clone();
+        }
+        let spec = bundle::parse_spec(&config.to_string()).unwrap();
+        ContainerPlan::build(&spec, "box", Path::new("/bundle"), false).unwrap()
+    }
+
+    #[test]
+    fn init_waits_for_what_must_come_before_its_next_steps_and_else_not() {
+        let waits = |place: &str, value: Value| plan(&[(place, value)]).stops_when_mounted();
+        assert!(!waits("/hostname", json!("box")));
+        assert!(!waits("/hooks", json!({"startContainer": [{"path": "/x"}]})));
+        assert!(waits("/hooks", json!({"createRuntime": [{"path": "/x"}]})));
+        assert!(waits("/linux/netDevices", json!({"eth1": {}})));
+        assert!(waits("/linux/memoryPolicy", json!({"mode": "MPOL_LOCAL"})));
+        assert!(waits("/process/scheduler", json!({"policy": "SCHED_BATCH"})));
+    }
+
+    /// The three conditions of config-linux.md "Cgroup ownership".
+    #[test]
+    fn who_owns_the_cgroup() {
+        let owner = |namespaces: &[&str], destination: &str, options: &[&str]| {
+            let namespaces = namespaces.iter().map(|kind| match kind.split_once('=') {
+                Some((kind, path)) => json!({"type": kind, "path": path}),
+                None => json!({ "type": kind }),
+            });
+            let mount = json!({"destination": destination, "type": "cgroup", "source": "cgroup",
+                "options": options});
+            let ids = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
+            plan(&[
+                ("/linux/namespaces", namespaces.collect()),
+                ("/linux/uidMappings", ids.clone()),
+                ("/linux/gidMappings", ids),
+                ("/mounts", json!([mount])),
+                ("/process/user", json!({"uid": 7, "gid": 7})),
+            ])
+            .cgroup_owner()
+        };
+        let at = "/sys/fs/cgroup";
+        assert_eq!(owner(&["mount", "cgroup"], at, &["rw"]), Some(7));
+        assert_eq!(owner(&["mount", "cgroup", "user"], at, &[]), Some(5007));
+        assert_eq!(owner(&["mount", "cgroup"], at, &["ro"]), None);
+        assert_eq!(owner(&["mount"], at, &[]), None);
+        assert_eq!(owner(&["mount", "cgroup=/proc/1/ns/cgroup"], at, &[]), None);
+        assert_eq!(owner(&["mount", "cgroup"], "/mnt/cgroup", &[]), None);
+        assert_eq!(owner(&["mount", "cgroup", "user=/proc/1/ns/user"], at, &[]), None);
+    }
 }

@@ -385,6 +385,7 @@ fn step(
         ))
         .into());
     }
+    let new = |fs_type| filesystem(fs_type, mount, &options, readonly_late, label, &field);
     let kind = match (options.bind, fs_type) {
         (Some(_), _) if options.remount => MountKind::Remount,
         (Some(recursive), _) => {
@@ -396,30 +397,14 @@ fn step(
             MountKind::Bind { source: bundle.join(source), recursive, links: options.links, ids }
         }
         // mount(2) does not look at it.
-        (None, "") if options.remount => MountKind::Filesystem(filesystem(
-            "none",
-            mount,
-            &options,
-            readonly_late,
-            label,
-            &field,
-        )?),
+        (None, "") if options.remount => MountKind::Filesystem(new("none")?),
         (None, "") => {
             return Err(Fault::bad_input(format!("{}: missing", field("type")))
                 .hint("name a file system, or add bind or rbind to the options")
                 .into());
         }
-        (None, "cgroup") => {
-            MountKind::Cgroup(filesystem("cgroup", mount, &options, readonly_late, label, &field)?)
-        }
-        (None, fs_type) => MountKind::Filesystem(filesystem(
-            fs_type,
-            mount,
-            &options,
-            readonly_late,
-            label,
-            &field,
-        )?),
+        (None, "cgroup") => MountKind::Cgroup(new("cgroup")?),
+        (None, fs_type) => MountKind::Filesystem(new(fs_type)?),
     };
     Ok(MountStep {
         index,

@@ -15,9 +15,9 @@ impl RdtGroup {
         let mut stats = Map::new();
         let schemata = |dir: &Path| read(dir.join("schemata")).map(Option::unwrap_or_default);
         let (root, own) = (schemata(&self.root)?, schemata(&self.path)?);
-        let resources = [
-            ("L3", "l3_cache", ["cbm_mask", "min_cbm_bits", "num_closids", ""]),
-            ("MB", "mem_bw", ["bandwidth_gran", "delay_linear", "min_bandwidth", "num_closids"]),
+        let resources: [(&str, &str, &[&str]); 2] = [
+            ("L3", "l3_cache", &["cbm_mask", "min_cbm_bits", "num_closids"]),
+            ("MB", "mem_bw", &["bandwidth_gran", "delay_linear", "min_bandwidth", "num_closids"]),
         ];
         for (resource, name, files) in resources {
             let info = self.root.join("info").join(resource);
@@ -25,11 +25,11 @@ impl RdtGroup {
                 continue;
             }
             let mut limits = Map::new();
-            for file in files.into_iter().filter(|file| !file.is_empty()) {
+            for file in files {
                 if let Some(text) = read(info.join(file))? {
                     // A mask is hexadecimal and stays text.
-                    let number = text.parse::<u64>().ok().filter(|_| file != "cbm_mask");
-                    limits.insert(file.to_owned(), number.map_or(text.into(), Value::from));
+                    let number = text.parse::<u64>().ok().filter(|_| *file != "cbm_mask");
+                    limits.insert((*file).to_owned(), number.map_or(text.into(), Value::from));
                 }
             }
             stats.insert(format!("{name}_info"), limits.into());
