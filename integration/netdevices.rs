@@ -295,7 +295,7 @@ fn an_alternative_name_is_refused(t: &Context) {
     let mut bundle = t.bundle();
     devices(&mut bundle, json!({"other0": {}}));
     let output = bundle.named("alternative").new_command("create", &[]).output();
-    contains(output.fails(), "linux.netDevices.other0: an alternative name of out0");
+    contains(&output.fails(), "linux.netDevices.other0: an alternative name of out0");
     assert_eq!(device(t, "", "out0"), before);
 }
 
