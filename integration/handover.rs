@@ -24,10 +24,14 @@ pub const TESTS: &[Test] = &[
     test!(only_ready_is_passed_on).needs(NOTIFY),
     test!(start_ends_with_a_container_that_is_never_ready).needs(NOTIFY),
     test!(start_holds_nobody_up_while_it_waits).needs(NOTIFY),
+    test!(a_flood_of_ready_does_not_hold_up_the_runtime).needs(NOTIFY),
+    test!(a_killed_start_can_be_repeated)
+        .needs(&[Need::CortenOnly("by its system calls"), Need::Program("strace")]),
     test!(notify_socket_of_config_json_is_left_alone).needs(NOTIFY),
     test!(a_notify_socket_that_is_none_is_one_warning).needs(NOTIFY),
     test!(notify_socket_cannot_be_replaced).needs(NOTIFY),
     test!(no_notify_socket_no_mount),
+    test!(caller_that_ignores_sigchld),
     test!(groups_of_the_caller_are_kept).needs(&[Need::CortenOnly("crun's annotation")]),
 ];
 
@@ -265,6 +269,38 @@ fn start_holds_nobody_up_while_it_waits(t: &Context) {
     start.wait().exits(0);
 }
 
+/// More than a queue holds (net.unix.max_dgram_qlen), and a caller that reads none of it.
+fn a_flood_of_ready_does_not_hold_up_the_runtime(t: &Context) {
+    let systemd = Listener::new(t);
+    let bundle = notifying(t, &["READY=1"; 1500]);
+    let container = bundle.named("flood");
+    let args = format!("run --bundle {} {}", bundle.dir.display(), container.id);
+    let running = from_shell(t, &systemd.export(), &args).seconds(20).spawn();
+    assert_eq!(systemd.hears(), "READY=1");
+    std::thread::sleep(Duration::from_secs(1));
+    container.kill("TERM");
+    running.wait().exits(0);
+    systemd.hears_nothing_more();
+}
+
+fn a_killed_start_can_be_repeated(t: &Context) {
+    let systemd = Listener::new(t);
+    let container = created(t, &systemd, &notifying(t, &["READY=1"]), "again");
+    // The socket is there, and the gate is closed.
+    let before =
+        "exec /usr/bin/strace -f -qq -e trace=chmod,fchmodat -e inject=chmod,fchmodat:signal=KILL";
+    let (runtime, root) = (t.runtime.path.display(), t.state_root());
+    let start = format!("{before} {runtime} --root {} start {}", root.display(), container.id);
+    let script = format!("{}; {start}", systemd.export());
+    t.host("/bin/sh").args(["-euc", &script]).output().fails();
+    assert!(root.join(&container.id).join("notify/notify.sock").exists());
+    assert_eq!(container.status(), "created");
+    let start = from_shell(t, &systemd.export(), &format!("start {}", container.id)).spawn();
+    assert_eq!(systemd.hears(), format!("MAINPID={}\nREADY=1", container.pid()));
+    assert_eq!(systemd.hears(), "BARRIER=1");
+    start.wait().exits(0);
+}
+
 fn notify_socket_of_config_json_is_left_alone(t: &Context) {
     let systemd = Listener::new(t);
     let mut bundle = t.bundle();
@@ -323,6 +359,16 @@ fn no_notify_socket_no_mount(t: &Context) {
         let output = from_shell(t, &Listener::new(t).export(), &args).output();
         assert_eq!(output.stdout, "[]\n0\n", "{output}");
     }
+}
+
+/// An ignored SIGCHLD stays so over execve(2), and there are no zombies to wait for then.
+fn caller_that_ignores_sigchld(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("exit 7");
+    bundle.config["hooks"]["createRuntime"] = json!([{"path": "/bin/true"}]);
+    bundle.write();
+    let args = format!("run --bundle {} ignoring", bundle.dir.display());
+    from_shell(t, "trap '' CHLD", &args).seconds(20).output().exits(7);
 }
 
 fn groups_of_the_caller_are_kept(t: &Context) {

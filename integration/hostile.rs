@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     test!(parent_links_of_proc_are_refused_or_inside).needs(&[OLD]),
     test!(fake_proc_does_not_take_labels),
     test!(dev_null_link_does_not_unmask).needs(&[OLD]),
+    test!(replaced_dev_null_does_not_give_the_hosts),
     test!(cwd_through_a_descriptor),
     test!(program_through_a_descriptor),
     test!(bind_target_link_makes_nothing_outside),
@@ -253,6 +254,21 @@ fn dev_null_link_does_not_unmask(t: &Context) {
 }
 
 /// CVE-2024-21626.
+/// Root inside could change the mode of the host's /dev/null through a descriptor.
+fn replaced_dev_null_does_not_give_the_hosts(t: &Context) {
+    let mut bundle = t.bundle();
+    bundle.script("rm /dev/null; echo fake > /dev/null; echo done; sleep 100");
+    let container = bundle.start();
+    container.wait_printed("done");
+    let script = "stat -L -c '%t:%T %d' /proc/self/fd/0; cat";
+    let printed = t.runtime().args(["exec", &container.id, "sh", "-c", script]).output().ok();
+    let host = std::fs::metadata("/dev/null").unwrap().dev();
+    let (device, filesystem) = printed.trim().split_once(' ').expect(&printed);
+    assert_ne!(filesystem, host.to_string(), "the host's /dev/null");
+    // A pipe will do, too.
+    assert!(["1:3", "0:0"].contains(&device), "{printed}");
+}
+
 fn cwd_through_a_descriptor(t: &Context) {
     for fd in 3..33 {
         let mut bundle = t.bundle();

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(hooks_sysctls_and_exec_find_it).needs(NEED),
     test!(a_virtual_device_ends_with_its_namespace).needs(NEED),
     test!(what_cannot_be_moved_is_refused).needs(NEED),
+    test!(an_alternative_name_is_refused).needs(NEED),
     test!(after_a_failed_create_it_is_back).needs(NEED),
     test!(after_a_failed_move_it_is_back).needs(NEED),
 ];
@@ -287,6 +288,18 @@ fn is_back(t: &Context, before: &Value) {
     assert_eq!(addresses(&after), addresses(before));
     assert_eq!(after["address"], before["address"]);
     assert_eq!(is_up(&after), is_up(before), "{after}");
+}
+
+/// The kernel finds a device by such a name, too, and would move it and then refuse the name.
+fn an_alternative_name_is_refused(t: &Context) {
+    with_pair(t);
+    t.sh("ip link property add dev out0 altname other0");
+    let before = device(t, "", "out0");
+    let mut bundle = t.bundle();
+    devices(&mut bundle, json!({"other0": {}}));
+    let output = bundle.named("alternative").new_command("create", &[]).output();
+    contains(&output.fails(), "linux.netDevices.other0: an alternative name of out0");
+    assert_eq!(device(t, "", "out0"), before);
 }
 
 fn after_a_failed_create_it_is_back(t: &Context) {

@@ -3,6 +3,7 @@
 //! there to the caller's, once the program says it. Nothing else does: what a container sends is
 //! not to be trusted, and systemd would take `MAINPID=` or `FDSTORE=1` from us.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +13,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, recv, sendmsg,
-    socket,
+    setsockopt, socket, sockopt::SendTimeout,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Result, errno_text};
@@ -27,8 +29,8 @@ const DIRECTORY: &str = "notify";
 pub const INSIDE: &str = "/run/notify";
 const SOCKET: &str = "notify.sock";
 
-/// How long the caller may take to see our messages before we go away (milliseconds).
-const BARRIER_WAIT: u16 = 5000;
+/// How long the caller may take to see our messages (milliseconds).
+const CALLER_WAIT: u16 = 5000;
 
 /// Messages taken at once: a container that floods us must not keep us from its end or from
 /// signals. No queue is longer (net.unix.max_dgram_qlen is 10, or 512).
@@ -69,6 +71,8 @@ pub fn prepare(dir: &StateDir) -> Result<()> {
 pub struct Proxy {
     socket: OwnedFd,
     caller: UnixAddr,
+    /// The caller has heard of it.
+    is_ready: Cell<bool>,
 }
 
 impl AsFd for Proxy {
@@ -91,10 +95,12 @@ impl Proxy {
         // The address of a socket has at most 108 bytes, the path of the state may have more.
         let path = format!("/proc/self/fd/{}/{DIRECTORY}/{SOCKET}", dir.fd().as_raw_fd());
         let make = || format!("cannot make {}", dir.path().join(DIRECTORY).join(SOCKET).display());
+        // That of a `start` that was killed.
+        let _ = std::fs::remove_file(&path);
         bind(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?).with_context(make)?;
         // Whoever the program runs as.
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).with_context(make)?;
-        Ok(Some(Proxy { socket, caller }))
+        Ok(Some(Proxy { socket, caller, is_ready: Cell::new(false) }))
     }
 
     /// Takes what the container has sent; true if it is ready. Descriptors that came along close.
@@ -114,9 +120,10 @@ impl Proxy {
         ready
     }
 
-    /// Passes on what has come. We are still there, and the process that systemd watches.
+    /// Passes on what has come, once: the container must not fill the caller's queue. We are still
+    /// there, and the process that systemd watches.
     pub fn relay(&self) {
-        if self.take() {
+        if self.take() && !self.is_ready.replace(true) {
             self.tell("READY=1");
         }
     }
@@ -152,6 +159,9 @@ impl Proxy {
         let text = [IoSlice::new(text.as_bytes())];
         // A socket of its own: what is sent from the container's would bear its address.
         let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        // A caller that does not read must not hold up signals and the container's end.
+        let patience = TimeVal::milliseconds(CALLER_WAIT.into());
+        setsockopt(&socket, SendTimeout, &patience)?;
         let flags = MsgFlags::MSG_NOSIGNAL;
         sendmsg(socket.as_raw_fd(), &text, rights, flags, Some(&self.caller)).map(drop)
     }
@@ -167,7 +177,7 @@ impl Proxy {
         }
         drop(theirs);
         let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
-        while poll(&mut fds, PollTimeout::from(BARRIER_WAIT)) == Err(Errno::EINTR) {}
+        while poll(&mut fds, PollTimeout::from(CALLER_WAIT)) == Err(Errno::EINTR) {}
         Ok(())
     }
 }

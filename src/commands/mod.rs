@@ -19,10 +19,13 @@ use crate::config::validate;
 use crate::error::{Context, Error, Fault, Kind, Result};
 use crate::security::seal;
 use crate::state::{self, State, StateDir, Status};
+use crate::sys::process::reset_signal;
 
 /// Runs a command; gives the exit status.
 pub fn run(global: &Global, command: &Command) -> Result<i32> {
     refuse_what_comes_later(global)?;
+    // Where our caller ignores it, our children cannot be waited for (wait(2)).
+    reset_signal(libc::SIGCHLD);
     let root = Root::of(global)?;
     let path = root.path.as_path();
     match command {

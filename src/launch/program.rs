@@ -22,6 +22,7 @@ use crate::plan::mounts::InsidePath;
 use crate::plan::process::ProcessPlan;
 use crate::plan::seccomp::SeccompPlan;
 use crate::rootfs::inside::RootDir;
+use crate::rootfs::private_null;
 use crate::security;
 use crate::security::lsm;
 use crate::security::procfs::Proc;
@@ -154,6 +155,8 @@ fn wait_and_exec(
 /// Passes stdin, stdout and stderr on to the user, who may have to open /dev/stdout again.
 /// Best effort, as runc does: a pipe of another user, a read-only file stay as they are. The
 /// host's /dev/null gives way to the container's: through it one could change the host's device.
+/// Where that is not there (those inside may replace it before an `exec`), to one of its own; root
+/// of a user namespace, who cannot have one, does not own the host's.
 fn give_stdio(root: &RootDir, uid: u32) {
     let mut null = None;
     for number in 0..=2 {
@@ -162,7 +165,8 @@ fn give_stdio(root: &RootDir, uid: u32) {
         let is_null = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
             && stat.st_rdev == libc::makedev(1, 3);
         if is_null {
-            let null = null.get_or_insert_with(|| root.open_dev_null().ok());
+            let null =
+                null.get_or_insert_with(|| root.open_dev_null().or_else(|_| private_null()).ok());
             let _ = null.as_ref().map(|null| match number {
                 0 => dup2_stdin(null),
                 1 => dup2_stdout(null),

@@ -156,6 +156,10 @@ fn movable(host: &Netlink, plan: &NetDevice) -> Result<Link> {
         Fault::bad_input(format!("{}: no such network device on the host", field(plan)))
             .hint("the key is a name of `ip link`, where Corten runs")
     })?;
+    if link.name != plan.name {
+        let text = format!("{}: an alternative name of {}", field(plan), link.name);
+        return Err(Fault::bad_input(text).hint("give the name of the device itself").into());
+    }
     if link.is_immovable {
         let text = format!("{}: the kernel does not let this device move", field(plan));
         return Err(Fault::bad_input(text).into());

@@ -50,6 +50,8 @@ const OWNERS_FLAGS: u32 = libc::IFA_F_NODAD
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link {
     pub index: u32,
+    /// Not one of its alternative names, by which it may have been found.
+    pub name: String,
     pub is_up: bool,
     /// The kernel keeps it in its network namespace.
     pub is_immovable: bool,
@@ -328,9 +330,11 @@ fn outcome(body: &[u8], flags: u16) -> Result<(), Refusal> {
 fn parse_link(message: &[u8]) -> Option<Link> {
     let flags = number32(message, 8)?;
     let has = |flag: libc::c_int| flags & flag as u32 != 0;
-    let fixed = field(message.get(LINK_HEADER..)?, IFLA_NETNS_IMMUTABLE);
+    let rest = message.get(LINK_HEADER..)?;
+    let fixed = field(rest, IFLA_NETNS_IMMUTABLE);
     Some(Link {
         index: number32(message, 4)?,
+        name: field(rest, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
         is_up: has(libc::IFF_UP),
         is_immovable: has(libc::IFF_LOOPBACK)
             || fixed.is_some_and(|value| value.first() == Some(&1)),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mknodat};
 
 use super::inside::{RootDir, check_dev_null, create_file_in, file_type};
 use super::mount::{Site, call, new_filesystem, set_attributes};
@@ -24,6 +24,10 @@ pub fn empty_dir(mount_label: Option<&str>) -> Result<OwnedFd> {
         settings.push(setting(option, "tmpfs")?);
     }
     settings.extend(label_setting(mount_label)?);
+    tmpfs(settings, attr::RDONLY)
+}
+
+fn tmpfs(settings: Vec<Setting>, attributes: u64) -> Result<OwnedFd> {
     let fs = Filesystem {
         fs_type: CString::from(c"tmpfs"),
         source: Some(CString::from(c"tmpfs")),
@@ -33,7 +37,20 @@ pub fn empty_dir(mount_label: Option<&str>) -> Result<OwnedFd> {
         classic: None,
         label: None,
     };
-    new_filesystem(&fs, attr::RDONLY, None)
+    new_filesystem(&fs, attributes, None)
+}
+
+/// A null device that nobody else has, open for reading and writing; not in a user namespace,
+/// which makes no devices.
+pub fn private_null() -> Result<OwnedFd> {
+    let dir = tmpfs(Vec::new(), 0)?;
+    let mode = Mode::from_bits_truncate(0o666);
+    mknodat(&dir, c"null", SFlag::S_IFCHR, mode, makedev(1, 3)).context("mknod")?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let null = openat(&dir, c"null", flags, Mode::empty()).context("cannot open a null device")?;
+    // The umask took some of it.
+    fchmod(&null, mode).context("fchmod")?;
+    Ok(null)
 }
 
 /// The option that gives all files of a new mount the label.

@@ -29,7 +29,7 @@ use nix::sys::stat::{Mode, umask};
 
 use self::idmap::UserNamespaces;
 pub use self::inside::RootDir;
-pub use self::masks::bind_tty_over;
+pub use self::masks::{bind_tty_over, private_null};
 pub use self::mount::unmount;
 use self::mount::{HostPath, Site, Source, finish_bind, set_attributes, set_propagation};
 use crate::error::{Context, Result};

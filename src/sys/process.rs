@@ -317,16 +317,19 @@ pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Sys<()> {
 
 /// Default dispositions for every signal and an empty mask: what a program may expect.
 pub fn reset_signals() {
+    (1..=libc::SIGRTMAX()).for_each(reset_signal);
+    // Setting an empty mask cannot fail.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// The default disposition for one signal.
+pub fn reset_signal(signal: libc::c_int) {
     // A kernel_sigaction of all zeros: SIG_DFL, no flags. The call itself, for glibc's refuses the
     // two signals that it keeps to itself, and posix_spawn(3) of our caller leaves them ignored.
     let default = [0u64; 4];
-    for signal in 1..=libc::SIGRTMAX() {
-        let (action, old) = (default.as_ptr(), std::ptr::null_mut::<u64>());
-        // SAFETY: SIG_DFL is always valid; SIGKILL and SIGSTOP fail harmlessly.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, old, size_of::<u64>()) };
-    }
-    // Setting an empty mask cannot fail.
-    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    let (action, old) = (default.as_ptr(), std::ptr::null_mut::<u64>());
+    // SAFETY: SIG_DFL is always valid; SIGKILL and SIGSTOP fail harmlessly.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, old, size_of::<u64>()) };
 }
 
 /// NS_GET_NSTYPE: which kind of namespace `file` is (CLONE_NEW*), see ioctl_nsfs(2).
