@@ -192,6 +192,9 @@ fn options_of_a_new_file_system(t: &Context) {
 fn options_of_a_bind_mount(t: &Context) {
     let source = t.path("source");
     std::fs::create_dir(&source).unwrap();
+    // The kernel keeps the times of the source unless told otherwise: not those of this machine.
+    let path = source.display();
+    t.sh(&format!("mount --bind {path} {path}; mount -o remount,bind,relatime {path}"));
     let mut bundle = t.bundle();
     for (n, (options, _)) in MOUNT_OPTIONS.iter().enumerate() {
         bundle.bind(&source, &format!("/mnt/{n}"), options);
@@ -201,6 +204,7 @@ fn options_of_a_bind_mount(t: &Context) {
     for (n, (options, wanted)) in MOUNT_OPTIONS.iter().enumerate() {
         check_options(&text, &format!("/mnt/{n}"), options, wanted);
     }
+    t.sh(&format!("umount {}", source.display()));
 }
 
 /// For a bind mount of a directory with a file system below it, which begins nosuid, nodev,

@@ -150,7 +150,7 @@ struct Holder(crate::harness::command::Running);
 
 impl Holder {
     fn new(t: &Context) -> Self {
-        let process = t.host("/usr/bin/unshare").args(["-n", "sleep", "60"]).spawn();
+        let process = t.host("/usr/bin/unshare").args(["-n", "sleep", "1000"]).spawn();
         let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let pid = process.pid().to_string();
         wait_for("a network namespace", 10, || {

@@ -258,7 +258,8 @@ fn pause_resume_metrics(t: &Context) {
     daemon.ctr(&["task", "resume", "box"]).exits(0);
     assert_eq!(daemon.task_status("box"), "RUNNING");
     let metrics = daemon.ctr(&["task", "metrics", "box"]).ok();
-    contains(&metrics, "memory.usage_in_bytes");
+    // In v1 memory.usage_in_bytes.
+    contains(&metrics, "memory.usage");
     contains(&metrics, "67108864");
     daemon.end("box");
     daemon.stop();
