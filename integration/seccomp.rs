@@ -148,14 +148,13 @@ fn log_is_in_the_kernels_log(t: &Context) {
             profile["flags"] = flags;
         }
         with(&mut bundle, profile);
-        let output = bundle.run().ok();
-        assert!(output.contains("made") || !made, "{action}: {output}");
-        if logged {
-            wait_for("a line in the kernel's log", 5, || log_lines(t, &name) > 0);
-        } else {
-            std::thread::sleep(std::time::Duration::from_millis(200));
-            assert_eq!(log_lines(t, &name), 0, "{action}");
-        }
+        // The kernel logs ten lines in five seconds and drops the rest, and other tests make some.
+        wait_for("a line in the kernel's log, or none", 30, || {
+            let output = bundle.run().ok();
+            assert!(output.contains("made") || !made, "{action}: {output}");
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            (log_lines(t, &name) > 0) == logged
+        });
         std::fs::remove_dir_all(&bundle.dir).unwrap();
     }
 }

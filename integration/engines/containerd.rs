@@ -257,7 +257,13 @@ fn pause_resume_metrics(t: &Context) {
     assert_eq!(daemon.task_status("box"), "PAUSED");
     daemon.ctr(&["task", "resume", "box"]).exits(0);
     assert_eq!(daemon.task_status("box"), "RUNNING");
-    let metrics = daemon.ctr(&["task", "metrics", "box"]).ok();
+    // containerd gives the shim two seconds, and a busy machine may take longer.
+    let mut metrics = String::new();
+    wait_for("metrics", 30, || {
+        let output = daemon.ctr(&["task", "metrics", "box"]);
+        metrics = output.stdout;
+        output.status.success()
+    });
     // In v1 memory.usage_in_bytes.
     contains(&metrics, "memory.usage");
     contains(&metrics, "67108864");
