@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     test!(selinux_label_of_exec).needs(&[SELINUX]),
     test!(selinux_label_that_the_policy_lacks).needs(&[SELINUX]),
     test!(selinux_mount_label).needs(&[SELINUX]),
+    test!(selinux_label_of_the_keyring).needs(&[SELINUX]),
 ];
 
 /// A profile that allows all but reading /tmp/secret; gone from the kernel when dropped.
@@ -184,4 +185,29 @@ fn selinux_mount_label(t: &Context) {
     // Made by the container itself: the label is the mount's.
     container.sh("echo x > /mnt/new");
     assert_eq!(label("/mnt/new"), FILES);
+}
+
+/// The session keyring has the container's label, not the runtime's, which would close it to the
+/// program.
+fn selinux_label_of_the_keyring(t: &Context) {
+    let bundle = labelled(t);
+    let container = bundle.start();
+    let name = format!("_ses.{}", container.id);
+    let label = || {
+        let keys = std::fs::read_to_string("/proc/keys").unwrap();
+        let ring = keys.lines().find(|line| line.contains(&name)).expect(&keys);
+        let serial = i64::from_str_radix(ring.split_whitespace().next().unwrap(), 16).unwrap();
+        let mut label = [0_u8; 256];
+        let (to, room) = (label.as_mut_ptr(), label.len());
+        // SAFETY: keyctl(2) KEYCTL_GET_SECURITY writes no more than that many bytes.
+        let length =
+            unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_GET_SECURITY, serial, to, room) };
+        assert!(length > 0, "{}", std::io::Error::last_os_error());
+        String::from_utf8_lossy(&label).trim_end_matches('\0').to_string()
+    };
+    assert_eq!(label(), LABEL);
+    // Who joins it by name leaves it as it is.
+    let other = "system_u:system_r:container_t:s0:c1,c2,c7";
+    container.exec_command(&["--process-label", other], &["true"]).output().exits(0);
+    assert_eq!(label(), LABEL);
 }

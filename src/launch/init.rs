@@ -21,6 +21,7 @@ use crate::plan::mounts::{CgroupMount, InsidePath};
 use crate::plan::namespaces::Namespace;
 use crate::rootfs::inside::RootDir;
 use crate::rootfs::{self, Prepared};
+use crate::security::lsm;
 use crate::security::procfs::Proc;
 use crate::sys::process as sys;
 
@@ -129,6 +130,9 @@ fn set_up(init: &Init<'_>, prepared: Prepared) -> Result<RootDir> {
         set_memory_policy(policy)?;
     }
     if init.new_keyring {
+        if let Some(process) = &plan.process {
+            lsm::label_keys(process, &init.proc)?;
+        }
         join_keyring(&plan.id)?;
     }
 

@@ -57,3 +57,11 @@ pub fn apply(process: &ProcessPlan, proc: &Proc) -> Result<()> {
     }
     Ok(())
 }
+
+/// Gives the keys that this process makes until its execve(2) the container's SELinux label: its
+/// session keyring would have the runtime's, and be closed to the program.
+pub fn label_keys(process: &ProcessPlan, proc: &Proc) -> Result<()> {
+    let Some(label) = &process.selinux_label else { return Ok(()) };
+    proc.write("self/attr/keycreate", label)
+        .with_context(|| format!("cannot set SELinux label {label:?} for the session keyring"))
+}
